@@ -1,0 +1,191 @@
+"""The plan: what a workflow compiles to, frozen, digested, and stored in the journal.
+
+The engine reads nothing but this. Every value is plain data, so that a plan survives a JSON round
+trip unchanged. A *template* is a JSON value whose strings may hold `${{ expression }}` or be a whole
+`$step.path` reference; it is kept as it was written and rendered by `language.templates`. An
+*expression* is kept as its source text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SEMANTICS = 1
+"""The meaning of a plan. An engine refuses a plan whose number it does not know."""
+
+Json = Any
+"""A JSON value: null, bool, int, float, str, list or dict with string keys."""
+
+StepKind = Literal["action", "approval", "ask", "manual", "workflow"]
+NeedOrigin = Literal["order", "needs", "reference"]
+OnError = Literal["fail", "continue", "skip_rest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """An edge: the step waits for `step_id`.
+
+    `order` is the implicit edge of a chain and `reference` one that follows from an expression;
+    neither carries a skip. `needs` was written by the author and carries a skip.
+    """
+
+    step_id: str
+    origin: NeedOrigin
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How a step's standard output is read."""
+
+    type: Literal["text", "json", "none"] = "text"
+    schema: Json = None
+    """A JSON Schema (2020-12) that the parsed output must meet, or null."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A person must agree before the step acts."""
+
+    prompt: str | None = None
+    """The author's constant text; no expression may stand in it."""
+    preview: Json = None
+    """A template drawn from earlier outputs, shown as untrusted."""
+    expires_s: float = 7 * 86_400
+    on_deny: Literal["cancel", "continue"] = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When and how often a known failure is tried again."""
+
+    max_attempts: int = 1
+    backoff: Literal["fixed", "exponential"] = "exponential"
+    initial_s: float = 1.0
+    factor: float = 2.0
+    max_s: float = 30.0
+    jitter: float = 0.1
+    """Share of the delay that is drawn at random, 0 to 1."""
+    on: tuple[str, ...] = ()
+    """Error codes that may be retried; empty means every known failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForEach:
+    """One instance of the step for each item of a list."""
+
+    items: str
+    """An expression that gives a list."""
+    item_name: str = "item"
+    max_parallel: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Data wanted from a person."""
+
+    prompt: str
+    schema: Json
+    choices_from: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStep:
+    """One step, with every default applied."""
+
+    id: str
+    index: int
+    """Place in the file, from 0; commands are issued in this order."""
+    kind: StepKind = "action"
+    name: str | None = None
+    namespace: str = ""
+    """`cli`, `flow` …; empty unless kind is `action`."""
+    tool_id: str = ""
+    """`cli:gh`, `flow:set`: what permissions and allow lists name."""
+    arguments: Json = None
+    """A template. cli: `{"argv": [program, …]}`; flow: the step's `with`."""
+    needs: tuple[Need, ...] = ()
+    condition: str | None = None
+    stdin: Json = None
+    env: dict[str, Json] = field(default_factory=dict)
+    """The workflow's env overlaid with the step's: name to template."""
+    cwd: str | None = None
+    """Relative to the run's working directory; a literal."""
+    output: Output = Output()
+    ok_exit_codes: tuple[int, ...] = (0,)
+    timeout_s: float | None = None
+    """For one attempt."""
+    total_timeout_s: float | None = None
+    """For all attempts and the pauses between them."""
+    retry: Retry = Retry()
+    approval: Approval | None = None
+    for_each: ForEach | None = None
+    side_effects: bool = False
+    idempotent: bool = False
+    postcondition: str | None = None
+    on_error: OnError = "fail"
+    max_output_bytes: int = 512_000
+    artifacts: tuple[str, ...] = ()
+    ask: Ask | None = None
+    manual: str | None = None
+    workflow: str | None = None
+    """Key of the embedded plan in `Plan.workflows`, for kind `workflow`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One thing the text of the workflow says it will use."""
+
+    permission: str
+    """`process:exec:gh`, `tool:invoke:cli:gh` …"""
+    enforced: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """At most one run of a group at a time, per project."""
+
+    group: str
+    on_conflict: Literal["wait", "refuse", "cancel_running"] = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A workflow, compiled. `digest` covers everything in it but `file_path` and `sha256`."""
+
+    workflow_id: str
+    name: str
+    type: Literal["chain", "graph"]
+    steps: tuple[PlanStep, ...]
+    version: str | None = None
+    description: str | None = None
+    file_path: str = ""
+    """Relative to the root."""
+    sha256: str = ""
+    """Of the bytes of the file."""
+    semantics: int = SEMANTICS
+    inputs: dict[str, Json] = field(default_factory=dict)
+    """Name to JSON Schema property; `required` is taken out of it."""
+    required_inputs: tuple[str, ...] = ()
+    outputs: dict[str, Json] = field(default_factory=dict)
+    """Name to template, in file order."""
+    secrets: dict[str, str] = field(default_factory=dict)
+    """Name to handle (`secret://…`)."""
+    finally_steps: tuple[PlanStep, ...] = ()
+    timeout_s: float | None = None
+    max_parallel: int = 8
+    concurrency: Concurrency | None = None
+    permissions: tuple[Permission, ...] = ()
+    workflows: dict[str, Plan] = field(default_factory=dict)
+    """Embedded sub-workflows by id."""
+    digest: str = ""
+
+
+def canonical_json(value: Json) -> str:
+    """The one text of a JSON value: keys sorted, no spaces, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
