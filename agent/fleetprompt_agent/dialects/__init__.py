@@ -1,1 +1,1 @@
-"""dialects"""
+"""The dialects of the agent."""

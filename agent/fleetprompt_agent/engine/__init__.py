@@ -1,1 +1,1 @@
-"""engine"""
+"""The engine of the agent."""

@@ -1,1 +1,1 @@
-"""language"""
+"""The language of the agent."""

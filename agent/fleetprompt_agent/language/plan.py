@@ -11,7 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 SEMANTICS = 1
 """The meaning of a plan. An engine refuses a plan whose number it does not know."""
@@ -189,3 +194,60 @@ def canonical_json(value: Json) -> str:
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
+
+
+_NOT_DIGESTED = ("file_path", "sha256", "digest")
+"""Where a workflow lies and how it is spelled does not change what runs."""
+
+
+def plan_to_json(plan: Plan) -> dict[str, Json]:
+    """The plan as JSON data, as it is stored in the journal."""
+    data: dict[str, Json] = json.loads(json.dumps(asdict(plan)))
+    return data
+
+
+def plan_digest(plan: Plan) -> str:
+    """The sha256 (hex) of what will run: it ignores key order, comments and the file's place."""
+
+    def bare(data: dict[str, Json]) -> dict[str, Json]:
+        kept = {key: value for key, value in data.items() if key not in _NOT_DIGESTED}
+        kept["workflows"] = {name: bare(sub) for name, sub in data["workflows"].items()}
+        return kept
+
+    text = canonical_json(bare(plan_to_json(plan)))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plan_from_json(data: dict[str, Json]) -> Plan:
+    """The plan that `plan_to_json` gave.
+
+    Raises:
+        KeyError, TypeError, ValueError: the data is not a plan of these semantics.
+    """
+    if data["semantics"] != SEMANTICS:
+        raise ValueError(f"plan semantics {data['semantics']} are not known to this version")
+    fields = dict(data)
+    fields["steps"] = tuple(_step_from_json(step) for step in data["steps"])
+    fields["finally_steps"] = tuple(_step_from_json(step) for step in data["finally_steps"])
+    fields["required_inputs"] = tuple(data["required_inputs"])
+    fields["concurrency"] = _optional(Concurrency, data["concurrency"])
+    fields["permissions"] = tuple(Permission(**item) for item in data["permissions"])
+    fields["workflows"] = {name: plan_from_json(sub) for name, sub in data["workflows"].items()}
+    return Plan(**fields)
+
+
+def _step_from_json(data: dict[str, Json]) -> PlanStep:
+    fields = dict(data)
+    fields["needs"] = tuple(Need(**need) for need in data["needs"])
+    fields["output"] = Output(**data["output"])
+    fields["ok_exit_codes"] = tuple(data["ok_exit_codes"])
+    fields["retry"] = Retry(**{**data["retry"], "on": tuple(data["retry"]["on"])})
+    fields["approval"] = _optional(Approval, data["approval"])
+    fields["for_each"] = _optional(ForEach, data["for_each"])
+    fields["artifacts"] = tuple(data["artifacts"])
+    fields["ask"] = _optional(Ask, data["ask"])
+    return PlanStep(**fields)
+
+
+def _optional(kind: Callable[..., T], data: dict[str, Json] | None) -> T | None:
+    return None if data is None else kind(**data)

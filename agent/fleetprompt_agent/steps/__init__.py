@@ -1,1 +1,1 @@
-"""steps"""
+"""The steps of the agent."""

@@ -1,1 +1,1 @@
-"""tools"""
+"""The tools of the agent."""
