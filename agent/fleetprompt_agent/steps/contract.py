@@ -7,7 +7,6 @@ failure is a value (`StepOutcome.error`), not an exception. The caller applies t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -41,7 +40,7 @@ class StepRequest:
     tool_id: str
     """`cli:gh`, `flow:set`."""
     action: dict[str, Json]
-    """cli: `{"argv": [str, …], "cwd": str | None, "env": {name: str}, "stdin": str | bytes | None}`,
+    """cli: `{"argv": [str, …], "cwd": str | None, "env": {name: str}, "stdin": str | bytes | null}`
     with cwd relative to the run's; flow: `{"with": json}`."""
     root: Path
     """The workspace: no working directory and no `./program` leaves it."""
@@ -73,11 +72,11 @@ class StepOutcome:
     """cli: `cpu_ms` and `max_rss_kb` of the program and the children it waited for."""
 
 
-class StepStopped(asyncio.CancelledError):
-    """A cancelled attempt whose tree of processes is gone.
+class StepStoppedError(Exception):
+    """The cause of the CancelledError that a stopped attempt ends with: what it had done.
 
-    `run` raises it in place of the CancelledError that stopped it. Under `asyncio.timeout` it is
-    the cause of the TimeoutError: `stopped_outcome` finds it in either.
+    `asyncio.timeout` turns a CancelledError into a TimeoutError only when it is that very class
+    (Python 3.11), so the outcome travels as its cause. `stopped_outcome` finds it in either.
     """
 
     def __init__(self, outcome: StepOutcome) -> None:
@@ -89,9 +88,12 @@ def stopped_outcome(error: BaseException) -> StepOutcome | None:
     """What a stopped attempt had done and printed, or None when it had not begun.
 
     Its code is `step.interrupted`; the caller, who knows why it stopped the step, may say better.
+
+    Args:
+        error: The CancelledError or TimeoutError that came out of `run` or its task.
     """
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, StepStopped):
+    while cause is not None and not isinstance(cause, StepStoppedError):
         cause = cause.__cause__
     return None if cause is None else cause.outcome
 
@@ -103,8 +105,8 @@ class StepRunner(Protocol):
         """How the attempt ended.
 
         Raises:
-            StepStopped: the task was cancelled after the act began; nothing of it is left running.
-            asyncio.CancelledError: the task was cancelled before.
+            asyncio.CancelledError: the task was cancelled and nothing of the step is left running;
+                `stopped_outcome` says what it had done.
             FleetPromptError: the agent cannot perform any step (`supervisor.lost`).
         """
         ...
