@@ -1,0 +1,285 @@
+"""One pass over the events of a file: is it safe to compose, and what does its head say.
+
+A walk keeps the limits (depth, parts, one document, text keys, no duplicates, no aliases, merge
+keys or tags) and builds only the values that the index wants. Memory is bound by the file's own
+length: nothing is expanded. It never raises for any content.
+
+The loop is written flat, with its state in local variables: it runs for every file of a scan and
+costs about as much as libyaml itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from yaml import YAMLError
+from yaml.events import (
+    AliasEvent,
+    DocumentEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+
+from fleetprompt_indexer.events import decode, open_parser, syntax_problem
+from fleetprompt_indexer.problem import Problem, Refused
+from fleetprompt_indexer.scalars import NumberError, read_plain
+
+if TYPE_CHECKING:
+    from fleetprompt_indexer.events import EventParser, Format
+
+MAX_DEPTH = 64
+"""Levels of maps and lists. A hand-written workflow stays below 12."""
+MAX_EVENTS = 20_000
+"""Parts of a document: scalars, and the starts and ends of maps and lists."""
+MAX_ANCHORS = 64
+"""Anchors without an alias do nothing; this many are no longer an accident."""
+MAX_PROBLEMS = 50
+"""A file with more findings is described well enough by the first ones."""
+
+WANTED = frozenset(
+    {
+        "id",
+        "name",
+        "description",
+        "version",
+        "type",
+        "inputs",
+        "args",
+        "outputs",
+        "steps",
+        "finally",
+    }
+)
+"""Top-level keys whose values a walk builds."""
+WANTED_OF_STEP = frozenset({"id", "command", "tool", "workflow"})
+"""Keys of a step whose values a walk builds, as text."""
+_STEP_LISTS = frozenset({"steps", "finally"})
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What one walk found."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    """The wanted top-level values; scalars at the top and in steps are text, or None for null."""
+    problems: tuple[Problem, ...] = ()
+    """In the order of the file; without a file name."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the file may be composed: no finding but warnings."""
+        return all(problem.severity != "error" for problem in self.problems)
+
+
+def walk(data: bytes, *, format: Format) -> Head:  # noqa: A002  # the word users know
+    """Check the limits and build the wanted values of a file's bytes."""
+    text, problems = decode(data)
+    if problems and problems[0].severity == "error":
+        return Head(problems=tuple(problems))
+    values: dict[str, Any] = {}
+    try:
+        parser = open_parser(text, format=format)
+        if _enter(parser, problems):
+            _walk_map(parser, values, problems)
+            _leave(parser, problems)
+    except YAMLError as error:
+        problems.append(syntax_problem(error, text))
+    except Refused as refused:
+        problems.append(refused.problem)
+    return Head(values, tuple(problems[:MAX_PROBLEMS]))
+
+
+def _enter(parser: EventParser, problems: list[Problem]) -> bool:
+    parser.get_event()
+    if type(parser.get_event()) is StreamEndEvent:
+        raise Refused(Problem("document.empty", "The file is empty.", line=1, column=1))
+    root = parser.get_event()
+    _check_properties(root, problems, 0)
+    if type(root) is not MappingStartEvent:
+        raise Refused(
+            _at(root, "document.not_a_map", "The file is not a map of keys such as `steps:`.")
+        )
+    return True
+
+
+def _leave(parser: EventParser, problems: list[Problem]) -> None:
+    event = parser.get_event()
+    if type(event) is DocumentEndEvent:
+        event = parser.get_event()
+    if type(event) is not StreamEndEvent:
+        problems.append(
+            _at(
+                event,
+                "document.multiple",
+                "A second document begins here; a file holds one workflow.",
+                hint="put it into a file of its own",
+            )
+        )
+
+
+def _walk_map(parser: EventParser, values: dict[str, Any], problems: list[Problem]) -> None:
+    # Invariants. `keys` is the innermost map's keys, or None inside a list. `key` is a key whose
+    # value is awaited. `sink` is what is being built for the innermost container, or None. `only`
+    # limits which keys of a map are built (and makes their scalars text); a list hands it to the
+    # maps in it. `stack` holds the same five of the containers around.
+    get_event = parser.get_event
+    stack: list[tuple[dict[str, Any] | None, str | None, int, Any, frozenset[str] | None]] = []
+    keys: dict[str, Any] | None = {}
+    key: str | None = None
+    index = 0
+    sink: Any = values
+    only: frozenset[str] | None = WANTED
+    anchors = 0
+    for _ in range(MAX_EVENTS):
+        event: Any = get_event()
+        kind = type(event)
+        if kind is ScalarEvent:
+            if event.anchor is not None or event.tag is not None:
+                anchors = _check_properties(event, problems, anchors)
+            text = event.value
+            if keys is not None and key is None:
+                if text in keys:
+                    _duplicate(event, keys[text], problems, _path(stack, keys, None, index))
+                elif not text or text == "<<":
+                    _odd_key(event, problems)
+                keys[text] = event
+                key = text
+                continue
+            if sink is not None and (keys is None or only is None or key in only):
+                value = text
+                if event.implicit[0]:
+                    try:
+                        value = read_plain(text)
+                    except NumberError:
+                        value = text  # composing the file says so, with the path
+                    if only is not None and value is not None:
+                        value = text
+                if keys is None:
+                    sink.append(value)
+                else:
+                    sink[key] = value
+            if keys is None:
+                index += 1
+            else:
+                key = None
+        elif kind is MappingStartEvent or kind is SequenceStartEvent:
+            if event.anchor is not None or event.tag is not None:
+                anchors = _check_properties(event, problems, anchors)
+            if keys is not None and key is None:
+                raise Refused(_complex_key(event))
+            if len(stack) + 1 >= MAX_DEPTH:
+                message = f"Maps and lists are nested deeper than {MAX_DEPTH} levels."
+                raise Refused(_at(event, "document.too_deep", message))
+            is_map = kind is MappingStartEvent
+            inner: Any = None
+            if sink is not None and (keys is None or only is None or key in only):
+                inner = {} if is_map else []
+                if keys is None:
+                    sink.append(inner)
+                else:
+                    sink[key] = inner
+            stack.append((keys, key, index, sink, only))
+            if keys is not None:
+                is_steps = only is WANTED and not is_map and key in _STEP_LISTS
+                only = WANTED_OF_STEP if is_steps else None
+            keys = {} if is_map else None
+            key = None
+            index = 0
+            sink = inner
+        elif kind is AliasEvent:
+            name = event.anchor
+            message = f"`*{name}` is an alias; aliases are not supported."
+            hint = "write the value out, or quote it when the `*` belongs to the text"
+            problems.append(
+                _at(event, "document.alias", message, _path(stack, keys, key, index), hint)
+            )
+            if keys is None:
+                index += 1
+            else:
+                key = f"*{name}" if key is None else None
+        else:  # the end of a map or a list
+            if not stack:
+                return
+            keys, key, index, sink, only = stack.pop()
+            if keys is None:
+                index += 1
+            else:
+                key = None
+        if len(problems) > MAX_PROBLEMS:
+            return
+    message = f"The file has more than {MAX_EVENTS:,} parts."
+    raise Refused(_at(event, "document.too_complex", message))
+
+
+def _check_properties(event: Any, problems: list[Problem], anchors: int) -> int:
+    """Note a tag or an anchor too many; gives the number of anchors so far."""
+    tag = getattr(event, "tag", None)
+    if tag is not None:
+        message = f"The tag `{tag[:80]}` is not supported."
+        hint = "remove it, or quote the value when the `!` belongs to it"
+        problems.append(_at(event, "document.tag", message, hint=hint))
+    if getattr(event, "anchor", None) is not None and type(event) is not AliasEvent:
+        anchors += 1
+        if anchors == MAX_ANCHORS + 1:
+            message = f"The file has more than {MAX_ANCHORS} anchors (`&name`)."
+            problems.append(_at(event, "document.anchors", message, hint="remove them"))
+    return anchors
+
+
+def _duplicate(event: Any, first: Any, problems: list[Problem], path: str) -> None:
+    name = getattr(event, "value", "")[:80]
+    line, column = first.start_mark.line + 1, first.start_mark.column + 1
+    message = f"The key `{name}` stands twice; first in line {line}, column {column}."
+    problems.append(_at(event, "document.duplicate_key", message, path, "remove one of them"))
+
+
+def _odd_key(event: Any, problems: list[Problem]) -> None:
+    if not event.implicit[0]:
+        return
+    if event.value == "<<":
+        message = "The merge key `<<` is not supported."
+        problems.append(_at(event, "document.merge_key", message, hint="write the keys out"))
+    elif not event.value:
+        problems.append(_at(event, "document.key", "There is no key before the `:`."))
+
+
+def _complex_key(event: Any) -> Problem:
+    return _at(
+        event,
+        "document.key",
+        "A key is a map or a list; keys are text.",
+        hint='quote the value when it begins with a bracket, as in "${{ … }}" or "{{ … }}"',
+    )
+
+
+def _path(
+    stack: list[tuple[dict[str, Any] | None, str | None, int, Any, frozenset[str] | None]],
+    keys: dict[str, Any] | None,
+    key: str | None,
+    index: int,
+) -> str:
+    """Where the walk stands: `steps[2].env`."""
+    parts: list[str] = []
+    for outer_keys, outer_key, outer_index, _, _ in (*stack, (keys, key, index, None, None)):
+        if outer_keys is None:
+            parts.append(f"[{outer_index}]")
+        elif outer_key is not None:
+            parts.append(f".{outer_key[:80]}" if parts else outer_key[:80])
+    return "".join(parts)
+
+
+def _at(event: Any, code: str, message: str, path: str = "", hint: str | None = None) -> Problem:
+    start, end = event.start_mark, event.end_mark
+    return Problem(
+        code,
+        message,
+        line=start.line + 1,
+        column=start.column + 1,
+        end_line=end.line + 1,
+        end_column=end.column + 1,
+        path=path,
+        hint=hint,
+    )
