@@ -1,1 +1,1 @@
-"""The engine of the agent."""
+"""The engine: a pure core (`core/`), the journal that holds its events, the runner that acts."""
