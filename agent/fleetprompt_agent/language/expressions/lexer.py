@@ -1,0 +1,148 @@
+"""Source text to tokens."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeAlias
+
+from fleetprompt_agent.language.expressions.errors import ExpressionError
+
+Token: TypeAlias = tuple[str, Any, int, int]
+"""`(kind, value, start, end)`. The kind is `name`, `field`, `step`, `value`, `end`, or the sign
+itself. A plain tuple: lexing is half of the time that parsing takes."""
+
+_TOKEN = re.compile(
+    r"""((?: [ \t\r\n\f] | //[^\r\n]* )*+) (?:
+      ( [A-Za-z_][A-Za-z0-9_]*+(?!["']) )
+    | ( && | \|\| | [=!<>]= | [-+*/%!<>?:,()\[\]{}] | \.(?![0-9]) )
+    | ( \"{3}(?:[^\\]|\\.)*?\"{3} | '{3}(?:[^\\]|\\.)*?'{3}
+      | \"(?:[^\"\\\r\n]|\\.)*\" | '(?:[^'\\\r\n]|\\.)*' )
+    | ( 0[xX][0-9a-fA-F]+ | [0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)? | [0-9]+(?:[eE][+-]?[0-9]+)? )
+    | ( \$[A-Za-z_][A-Za-z0-9_-]* )
+    | ( [rR] (?: \"{3}.*?\"{3} | '{3}.*?'{3} | \"[^\"\r\n]*\" | '[^'\r\n]*' ) )
+    | ( `[A-Za-z0-9_.\-/ ]+` )
+    | ( . ) | $ )""",
+    re.VERBOSE | re.DOTALL,
+)
+"""Groups: white space and comments before it, name, sign, string, number, step, raw string, quoted
+field, and what begins no token."""
+
+_ESCAPE = re.compile(
+    r"""\\(?: (?P<plain>[abfnrtv\\?"'`]) | [xX](?P<byte>[0-9a-fA-F]{2}) | u(?P<u4>[0-9a-fA-F]{4})
+        | U(?P<u8>[0-9a-fA-F]{8}) | (?P<octal>[0-3][0-7]{2}) | (?P<bad>.) )""",
+    re.VERBOSE | re.DOTALL,
+)
+_PLAIN = dict(zip("abfnrtv\\?\"'`", "\a\b\f\n\r\t\v\\?\"'`", strict=True))
+
+_WORDS: dict[str, tuple[str, Any]] = {
+    "true": ("value", True),
+    "false": ("value", False),
+    "null": ("value", None),
+    "in": ("in", "in"),
+}
+_RESERVED = frozenset(
+    """as break const continue else for function if import let loop package namespace return var
+    void while""".split()  # noqa: SIM905 - a list of words reads better as words
+)
+_MAX_INT = 2**63
+
+
+def tokenize(source: str) -> list[Token]:
+    """The tokens of `source`, closed by one of kind `end`.
+
+    Raises:
+        ExpressionError: `syntax`, at the first character that begins no token.
+    """
+    tokens: list[Token] = []
+    add = tokens.append
+    end = 0
+    for space, name, sign, text, number, step, raw, field, bad in _TOKEN.findall(source):
+        start = end + len(space)
+        if name:
+            end = start + len(name)
+            if name in _WORDS:
+                add((*_WORDS[name], start, end))
+            else:
+                add(("name", name, start, end))
+        elif sign:
+            end = start + len(sign)
+            add((sign, sign, start, end))
+        elif text or raw:
+            end = start + len(text or raw)
+            add(("value", _string(text, start) if text else _raw_string(raw), start, end))
+        elif number:
+            end = start + len(number)
+            add(("value", _number(number, start, end), start, end))
+        elif step:
+            end = start + len(step)
+            add(("step", step[1:], start, end))
+        elif field:
+            end = start + len(field)
+            add(("field", field[1:-1], start, end))
+        elif bad:
+            raise _no_token(source, start)
+    add(("end", None, len(source), len(source)))
+    return tokens
+
+
+def is_reserved(name: str) -> bool:
+    """Whether CEL keeps this word for itself."""
+    return name in _RESERVED
+
+
+def _string(text: str, start: int) -> str:
+    opening = 3 if text.startswith(('"""', "'''")) else 1
+    body = text[opening:-opening]
+    if "\\" not in body:
+        return body
+    return _ESCAPE.sub(lambda escape: _unescaped(escape, start + opening), body)
+
+
+def _raw_string(text: str) -> str:
+    opening = 3 if text[1:].startswith(('"""', "'''")) else 1
+    return text[opening + 1 : -opening]
+
+
+def _number(text: str, start: int, end: int) -> int | float:
+    if text[:2] in ("0x", "0X"):
+        value = int(text, 16)
+    elif text.isdigit():
+        if len(text) > 400:  # int() of a long text takes quadratic time
+            raise ExpressionError("syntax", "the number is too long", start, end)
+        value = int(text)
+    else:
+        return float(text)
+    if value > _MAX_INT:  # 2**63 itself is legal after a minus, which the parser sees
+        raise ExpressionError("syntax", "the number does not fit 64 bits", start, end)
+    return value
+
+
+def _unescaped(escape: re.Match[str], offset: int) -> str:
+    plain, byte, u4, u8, octal, _bad = escape.groups()
+    if plain:
+        return _PLAIN[plain]
+    digits = byte or u4 or u8
+    code = int(digits, 16) if digits else int(octal, 8) if octal else -1
+    if code < 0 or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
+        raise ExpressionError(
+            "syntax",
+            "no such escape in a string; a backslash itself is written twice",
+            offset + escape.start(),
+            offset + escape.end(),
+        )
+    return chr(code)
+
+
+def _no_token(source: str, position: int) -> ExpressionError:
+    character = source[position]
+    if character in "\"'":
+        return ExpressionError("syntax", "the string is not closed", position, len(source))
+    hints = {
+        "=": "compare with `==`",
+        "&": "write `&&`",
+        "|": "write `||`",
+        "$": "a `$` begins a reference: `$step.path`",
+        "`": "a name in backquotes may hold letters, digits and `_ . - /`",
+    }
+    hint = hints.get(character, "nothing in an expression begins with it")
+    return ExpressionError("syntax", f"unexpected {character!r}: {hint}", position, position + 1)
