@@ -142,7 +142,7 @@ def _walk_map(parser: EventParser, values: dict[str, Any], problems: list[Proble
             text = event.value
             if keys is not None and key is None:
                 if text in keys:
-                    _duplicate(event, keys[text], problems, _path(stack, keys, None, index))
+                    _duplicate(event, keys[text], problems, _path(stack, keys, text, index))
                 elif not text or text == "<<":
                     _odd_key(event, problems)
                 keys[text] = event
