@@ -24,6 +24,7 @@ CODES: dict[str, str] = {
     "protocol.duplicate_id": "A request with this id is in flight already.",
     "protocol.closed": "The peer went away before it answered.",
     "protocol.timeout": "The peer did not answer in time.",
+    "protocol.peer_error": "The peer answered with an error of its own; `details` has its code.",
     # workflows
     "workflow.not_found": "No workflow has this id or path.",
     "workflow.invalid": "The workflow has errors; `details.diagnostics` lists them.",
@@ -82,6 +83,7 @@ CODES: dict[str, str] = {
     "state.unsafe": "The state directory is not safe to use.",
     "root.not_found": "No directory with `.fleetprompt/` was found.",
     "root.denied": "The path lies outside the roots of this agent.",
+    "platform.unsupported": "This operating system cannot run steps.",
     "supervisor.lost": "The process that starts the steps has ended.",
 }
 """Stable dotted codes and what each means. Add here first: an unlisted code cannot be raised."""

@@ -1,0 +1,130 @@
+"""The messages between the agent and a keeper: one order down, one report up.
+
+    order   kind (1 byte), length (4 bytes), payload; descriptors travel with the first byte
+    report  one fixed structure, sent once for each spawn when nothing of the step is left
+
+Nothing else crosses that socket. Both ends are the same program, so there is no version.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import NamedTuple
+
+SPAWN = b"S"
+STOP = b"T"
+KEEPER = b"K"
+"""To the supervisor: start a keeper on the socket that comes along."""
+
+_ORDER = struct.Struct("!cI")
+_SPAWN = struct.Struct("!dI")
+_STOP = struct.Struct("!d")
+_REPORT = struct.Struct("!BiQQI")
+
+REPORT_BYTES = _REPORT.size
+
+STARTED = 1
+STOPPED = 2
+
+
+class Spawn(NamedTuple):
+    """A program to run. Its descriptors are stdin, stdout, stderr and the working directory."""
+
+    path: bytes
+    argv: list[bytes]
+    env: list[bytes]
+    """`NAME=value` each."""
+    grace_s: float
+    """What is left between SIGTERM and SIGKILL when the program leaves processes behind."""
+
+    def encode(self) -> bytes:
+        """The order as bytes. No part may hold a NUL: no program could be given one."""
+        payload = b"\0".join((self.path, *self.argv, *self.env))
+        head = _SPAWN.pack(self.grace_s, len(self.argv))
+        return _ORDER.pack(SPAWN, len(head) + len(payload)) + head + payload
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Spawn:
+        """The order that `encode` gave."""
+        grace_s, count = _SPAWN.unpack_from(payload)
+        path, *words = payload[_SPAWN.size :].split(b"\0")
+        return cls(path, words[:count], words[count:], grace_s)
+
+
+def encode_stop(grace_s: float) -> bytes:
+    """SIGTERM to the whole tree now, SIGKILL to what is left of it after `grace_s`."""
+    return _ORDER.pack(STOP, _STOP.size) + _STOP.pack(grace_s)
+
+
+def decode_stop(payload: bytes) -> float:
+    """The grace of a stop, in seconds."""
+    (grace_s,) = _STOP.unpack(payload)
+    return float(grace_s)
+
+
+def encode_keeper() -> bytes:
+    """The order that starts a keeper."""
+    return _ORDER.pack(KEEPER, 0)
+
+
+class Report(NamedTuple):
+    """How a spawned program ended; nothing of it is left unless `survivors` says so."""
+
+    started: bool
+    """False: the program could not be executed, `status` is the errno, and nothing happened."""
+    stopped: bool
+    """The stop came before the program's own end."""
+    status: int
+    """As `waitpid` gave it."""
+    cpu_us: int
+    max_rss_kb: int
+    survivors: int
+    """Processes that could not be killed: another user's (setuid), or stuck in the kernel."""
+
+    def encode(self) -> bytes:
+        """The report as bytes, always `REPORT_BYTES` of them."""
+        flags = STARTED * self.started | STOPPED * self.stopped
+        return _REPORT.pack(flags, self.status, self.cpu_us, self.max_rss_kb, self.survivors)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Report:
+        """The report that `encode` gave."""
+        flags, status, cpu_us, max_rss_kb, survivors = _REPORT.unpack(data)
+        return cls(
+            bool(flags & STARTED), bool(flags & STOPPED), status, cpu_us, max_rss_kb, survivors
+        )
+
+
+class Order(NamedTuple):
+    """One order, as it was read."""
+
+    kind: bytes
+    payload: bytes
+    descriptors: list[int]
+    """Owned by the reader."""
+
+
+def read_order(sock: socket.socket) -> Order | None:
+    """The next order; waits for it. None at the end of the stream, also in the middle of one."""
+    flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+    try:
+        head, descriptors, _, _ = socket.recv_fds(sock, _ORDER.size, 4, flags)
+        head += _read_exactly(sock, _ORDER.size - len(head)) if head else b""
+        if len(head) < _ORDER.size:
+            return None
+        kind, length = _ORDER.unpack(head)
+        payload = _read_exactly(sock, length)
+    except OSError:
+        return None
+    return Order(kind, payload, descriptors) if len(payload) == length else None
+
+
+def _read_exactly(sock: socket.socket, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        chunk = sock.recv(count - len(data))
+        if not chunk:
+            break
+        data += chunk
+    return bytes(data)

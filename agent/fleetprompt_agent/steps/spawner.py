@@ -1,0 +1,261 @@
+"""How the agent starts programs: the asyncio side of the supervisor and its keepers.
+
+A keeper serves one program at a time, so there are as many keepers as programs have run at once;
+they are used again, and a few stay when idle. All of it belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from fleetprompt_agent.steps import orders
+from fleetprompt_agent.steps.process_tree import SUBREAPER, children_of, kill_children
+from fleetprompt_protocol.errors import OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleetprompt_agent.steps.supervisor import Supervisor
+
+IDLE_KEEPERS = 8
+"""Keepers kept for the next steps: the default of `max_parallel`."""
+
+
+def _lost() -> OperatorError:
+    return OperatorError(
+        "supervisor.lost",
+        "The process that starts the steps has ended, so no step can start. Restart the agent; "
+        "unfinished runs can be resumed.",
+    )
+
+
+class Process:
+    """One program that was handed to a keeper."""
+
+    def __init__(self, keeper: _Keeper, ended: asyncio.Future[orders.Report | None]) -> None:
+        self._keeper = keeper
+        self._ended = ended
+
+    async def wait(self) -> orders.Report:
+        """How it ended, once nothing of it is left. Cancelling the wait leaves it running.
+
+        Raises:
+            OperatorError: `supervisor.lost`: its keeper was killed. The program was killed too, and
+                nobody saw how far it came.
+        """
+        report = await asyncio.shield(self._ended)
+        if report is None:
+            raise _lost()
+        return report
+
+    def stop(self, grace_s: float) -> None:
+        """SIGTERM to all of it, SIGKILL after the grace; `wait` tells when it is over.
+
+        Stopping again can shorten the grace; 0 kills at once. Without effect when it has ended.
+        """
+        if not self._ended.done():
+            self._keeper.send(orders.encode_stop(grace_s))
+
+
+class Spawner:
+    """Starts programs through the supervisor, for the running event loop.
+
+    Args:
+        supervisor: From `start_supervisor`; the spawner owns it from now on.
+    """
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._loop = asyncio.get_running_loop()
+        self._idle: list[_Keeper] = []
+        self._busy: set[_Keeper] = set()
+        self._lost = asyncio.Event()
+        supervisor.sock.setblocking(False)
+        self._loop.add_reader(supervisor.sock.fileno(), self._supervisor_ended)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the supervisor has ended. Steps that run go on; none can start."""
+        return self._lost.is_set()
+
+    @property
+    def reaches_every_descendant(self) -> bool:
+        """False on a system where a step's process can leave the step (see `Supervisor`)."""
+        return self._supervisor.reaches_every_descendant
+
+    def spawn(self, program: orders.Spawn, descriptors: tuple[int, int, int, int]) -> Process:
+        """Starts a program; whether it could be executed is part of its report.
+
+        Args:
+            program: What to execute.
+            descriptors: Its stdin, stdout and stderr, and the directory it starts in. They stay the
+                caller's, who may close them when this returns.
+
+        Raises:
+            OperatorError: `supervisor.lost`.
+        """
+        order = program.encode()
+        while True:
+            if self.is_lost:
+                raise _lost()
+            keeper = self._idle.pop() if self._idle else self._new_keeper()
+            process = keeper.run(order, descriptors)
+            if process is not None:
+                self._busy.add(keeper)
+                return process
+
+    async def close(self) -> None:
+        """Kills every step and waits until no process of them, nor the supervisor, is left."""
+        for keeper in [*self._idle, *self._busy]:
+            keeper.close()
+        if not self.is_lost:
+            self._supervisor.sock.shutdown(socket.SHUT_WR)
+            await self._lost.wait()
+        self._supervisor.close()
+
+    def _new_keeper(self) -> _Keeper:
+        ours, theirs = socket.socketpair()
+        try:
+            self._supervisor.start_keeper(theirs)
+        except OSError as error:
+            ours.close()
+            self._supervisor_ended()
+            raise _lost() from error
+        finally:
+            theirs.close()
+        return _Keeper(ours, self._loop, self._keeper_is_free)
+
+    def _keeper_is_free(self, keeper: _Keeper) -> None:
+        self._busy.discard(keeper)
+        if keeper.is_closed:
+            if keeper in self._idle:
+                self._idle.remove(keeper)
+            if self.is_lost:
+                self._end_adopted()
+        elif len(self._idle) < IDLE_KEEPERS and not self.is_lost:
+            self._idle.append(keeper)
+        else:
+            keeper.close()
+
+    def _supervisor_ended(self) -> None:
+        if not self.is_lost:
+            self._lost.set()
+            self._loop.remove_reader(self._supervisor.sock.fileno())
+            self._end_adopted()
+
+    def _end_adopted(self) -> None:
+        """Kills what has come to this process because supervisor and keeper are both gone.
+
+        Steps live in sessions of their own; a child in our session we started ourselves, and one
+        in the supervisor's session is a keeper or the supervisor.
+        """
+        if not SUBREAPER:
+            return
+        ours, theirs = os.getsid(0), self._supervisor.pid
+        orphans = []
+        for pid in children_of(os.getpid()):
+            try:
+                session = os.getsid(pid)
+                if session not in (ours, theirs):
+                    orphans.append(pid)
+                if session != ours:
+                    os.waitpid(pid, os.WNOHANG)
+            except OSError:
+                pass
+        if orphans:
+            kill_children(orphans)
+            self._loop.call_later(0.02, self._end_adopted)
+
+
+class _Keeper:
+    """The agent's end of one keeper's socket.
+
+    Args:
+        sock: The agent's end.
+        loop: The spawner's loop.
+        on_free: Called when a program has ended and when the keeper is gone.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        on_free: Callable[[_Keeper], None],
+    ) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._loop = loop
+        self._on_free = on_free
+        self._ended: asyncio.Future[orders.Report | None] | None = None
+        self._unsent = bytearray()
+        self._received = b""
+        self.is_closed = False
+        loop.add_reader(sock.fileno(), self._readable)
+
+    def run(self, order: bytes, descriptors: tuple[int, int, int, int]) -> Process | None:
+        """Hands a program to the keeper, which must be idle. None when the keeper is gone."""
+        try:
+            # Nothing is under way on this socket, so at least one byte and the descriptors go out.
+            sent = socket.send_fds(self._sock, [order], descriptors)
+        except OSError:
+            self.close()
+            return None
+        self._ended = self._loop.create_future()
+        if sent < len(order):
+            self.send(order[sent:])
+        return Process(self, self._ended)
+
+    def send(self, data: bytes) -> None:
+        """Writes what can be written now and the rest when it can."""
+        self._unsent += data
+        self._flush()
+
+    def close(self) -> None:
+        """Lets the keeper go: it kills what it runs, and ends."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+        self._ended = None
+        self._on_free(self)
+
+    def _flush(self) -> None:
+        try:
+            del self._unsent[: self._sock.send(self._unsent)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+            return
+        if self._unsent:
+            self._loop.add_writer(self._sock.fileno(), self._flush)
+        else:
+            self._loop.remove_writer(self._sock.fileno())
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(orders.REPORT_BYTES - len(self._received))
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._received += data
+        if not data:
+            self.close()
+        elif len(self._received) == orders.REPORT_BYTES:
+            report = orders.Report.decode(self._received)
+            self._received = b""
+            ended, self._ended = self._ended, None
+            if ended is not None and not ended.done():
+                ended.set_result(report)
+            if report.survivors:
+                self.close()  # it is not free for another step: it goes on killing
+            else:
+                self._on_free(self)
