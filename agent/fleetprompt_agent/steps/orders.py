@@ -8,6 +8,7 @@ Nothing else crosses that socket. Both ends are the same program, so there is no
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from typing import NamedTuple
@@ -21,6 +22,10 @@ _ORDER = struct.Struct("!cI")
 _SPAWN = struct.Struct("!dI")
 _STOP = struct.Struct("!d")
 _REPORT = struct.Struct("!BiQQI")
+_FD = struct.Struct("i")
+
+MAX_DESCRIPTORS = 4
+"""With a spawn: stdin, stdout, stderr, directory."""
 
 REPORT_BYTES = _REPORT.size
 
@@ -107,9 +112,8 @@ class Order(NamedTuple):
 
 def read_order(sock: socket.socket) -> Order | None:
     """The next order; waits for it. None at the end of the stream, also in the middle of one."""
-    flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
     try:
-        head, descriptors, _, _ = socket.recv_fds(sock, _ORDER.size, 4, flags)
+        head, descriptors = _read_descriptors(sock, _ORDER.size)
         head += _read_exactly(sock, _ORDER.size - len(head)) if head else b""
         if len(head) < _ORDER.size:
             return None
@@ -118,6 +122,26 @@ def read_order(sock: socket.socket) -> Order | None:
     except OSError:
         return None
     return Order(kind, payload, descriptors) if len(payload) == length else None
+
+
+def _read_descriptors(sock: socket.socket, count: int) -> tuple[bytes, list[int]]:
+    """At most `count` bytes and the descriptors that came with them, which no program inherits.
+
+    `socket.recv_fds` drops its flags in Python 3.11, and so the promise about inheritance.
+    """
+    flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+    data, ancillary, _, _ = sock.recvmsg(
+        count, socket.CMSG_SPACE(MAX_DESCRIPTORS * _FD.size), flags
+    )
+    descriptors: list[int] = []
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            whole = content[: len(content) - len(content) % _FD.size]
+            descriptors.extend(fd for (fd,) in _FD.iter_unpack(whole))
+    if not flags:
+        for fd in descriptors:
+            os.set_inheritable(fd, False)
+    return data, descriptors
 
 
 def _read_exactly(sock: socket.socket, count: int) -> bytes:
