@@ -1,0 +1,178 @@
+"""What waits to be written: one queue, in order, with a mark above which producers should pause.
+
+Nothing is dropped but by the rule of coalescing: of the messages that carry the same key, only the
+newest waits. It takes the newest one's place in the order, so that no message is ever overtaken by
+one that was made later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+from fleetprompt_protocol.frames import encode_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleetprompt_protocol.frames import Framing
+    from fleetprompt_protocol.transport import Transport
+
+_BURST_BYTES = 64 * 1024
+"""Small messages are joined up to this size: the capacity of a pipe on Linux."""
+
+
+class Sequence:
+    """Numbers the messages of one stream from 1, without gaps, in the order they are written.
+
+    The number is given when a message leaves the queue, so that coalescing leaves no gap.
+    """
+
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        self.last = 0
+        """The number that was given last."""
+
+
+class _Item(NamedTuple):
+    text: bytes
+    """The JSON text; when numbered, everything after the number."""
+    before_number: bytes
+    sequence: Sequence | None
+    on_written: Callable[[], None] | None
+
+
+class Outbox:
+    """Writes messages to a transport, in order.
+
+    Args:
+        transport: Where they go.
+        mark_bytes: The size from which `is_full` is true.
+        stall_s: Seconds without one byte taken after which the peer counts as gone.
+        on_progress: Called after every write.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        mark_bytes: int,
+        stall_s: float,
+        on_progress: Callable[[], None],
+    ) -> None:
+        self.framing: Framing = "newline"
+        """How messages are told apart; may change before the first is written."""
+        self.mark_bytes = mark_bytes
+        """The size from which producers should pause."""
+        self.queued_bytes = 0
+        """JSON text that waits or is being written."""
+        self._transport = transport
+        self._stall_s = stall_s
+        self._on_progress = on_progress
+        self._items: OrderedDict[object, _Item] = OrderedDict()
+        self._serial = 0
+        self._waker: asyncio.Future[None] | None = None
+        self._drained: list[asyncio.Future[None]] = []
+        self._is_ending = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether producers should pause."""
+        return self.queued_bytes > self.mark_bytes
+
+    def put(self, text: bytes, on_written: Callable[[], None] | None = None) -> None:
+        """Queues a message.
+
+        Args:
+            text: Its JSON text.
+            on_written: Called when the transport has taken all of it.
+        """
+        self._serial += 1
+        self._put(self._serial, _Item(text, b"", None, on_written))
+
+    def put_coalesced(self, text: bytes, key: str) -> None:
+        """Queues a message in place of an unwritten one with the same key."""
+        self._put(self._replacing(key), _Item(text, b"", None, None))
+
+    def put_numbered(
+        self, before_number: bytes, text: bytes, sequence: Sequence, key: str | None = None
+    ) -> None:
+        """Queues a message whose number stands between two parts of its JSON text."""
+        if key is None:
+            self._serial += 1
+        item = _Item(text, before_number, sequence, None)
+        self._put(self._serial if key is None else self._replacing(key), item)
+
+    async def wait_not_full(self) -> None:
+        """Returns when `is_full` is false, at once if it is; also when the outbox has ended."""
+        while self.is_full and not self._is_ending:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._drained.append(waiter)
+            await waiter
+
+    def end(self) -> None:
+        """Takes nothing more; `run` returns when the queue is empty."""
+        self._is_ending = True
+        self._wake_writer()
+        self._wake_producers()
+
+    async def run(self) -> None:
+        """Writes until `end` was called and nothing is left.
+
+        Raises:
+            TimeoutError: The peer took no byte for `stall_s`.
+            OSError: Nobody reads any more.
+        """
+        while self._items or not self._is_ending:
+            if not self._items:
+                self._waker = asyncio.get_running_loop().create_future()
+                await self._waker
+                continue
+            parts: list[bytes] = []
+            burst_bytes = 0
+            written: list[Callable[[], None]] = []
+            while self._items and burst_bytes < _BURST_BYTES:
+                _, item = self._items.popitem(last=False)
+                text = item.text
+                if item.sequence is not None:
+                    item.sequence.last += 1
+                    text = b"%s%d%s" % (item.before_number, item.sequence.last, text)
+                parts.append(encode_frame(text, self.framing))
+                burst_bytes += len(item.before_number) + len(item.text)
+                if item.on_written is not None:
+                    written.append(item.on_written)
+            await self._write(b"".join(parts))
+            self.queued_bytes -= burst_bytes
+            for on_written in written:
+                on_written()
+            if self._drained and not self.is_full:
+                self._wake_producers()
+            self._on_progress()
+
+    async def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[await self._transport.write(view, self._stall_s) :]
+
+    def _replacing(self, key: str) -> str:
+        replaced = self._items.pop(key, None)
+        if replaced is not None:
+            self.queued_bytes -= len(replaced.before_number) + len(replaced.text)
+        return key
+
+    def _put(self, key: object, item: _Item) -> None:
+        self._items[key] = item
+        self.queued_bytes += len(item.before_number) + len(item.text)
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
+
+    def _wake_producers(self) -> None:
+        drained, self._drained = self._drained, []
+        for waiter in drained:
+            if not waiter.done():
+                waiter.set_result(None)
