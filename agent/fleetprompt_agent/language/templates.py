@@ -152,10 +152,17 @@ def text_of(value: Any) -> str:
 class Template:
     """A JSON value to be rendered; immutable, and made by `parse_template`."""
 
-    __slots__ = ("_render", "references")
+    __slots__ = ("_render", "begins_with_expression", "references")
 
-    def __init__(self, render: Render, references: tuple[Reference, ...]) -> None:
+    def __init__(
+        self,
+        render: Render,
+        references: tuple[Reference, ...],
+        begins_with_expression: bool = False,
+    ) -> None:
         self._render = render
+        self.begins_with_expression = begins_with_expression
+        """Whether it is a string whose first characters come from an expression."""
         self.references = references
         """Every path from outside, in order; offsets are those within each expression."""
 
@@ -194,7 +201,7 @@ def _parsed_text(text: str) -> Template:
         reference for part in parsed.embedded for reference in part.expression.references
     )
     if parsed.whole is not None:
-        return Template(parsed.whole.expression.evaluate, references)
+        return Template(parsed.whole.expression.evaluate, references, True)
     if not parsed.embedded:
         constant = "".join(str(part) for part in parsed.parts)
         return Template(lambda _scope: constant, ())
@@ -210,7 +217,7 @@ def _parsed_text(text: str) -> Template:
             raise ExpressionError("limit", message, 0, len(text))
         return "".join(pieces)
 
-    return Template(joined, references)
+    return Template(joined, references, isinstance(parts[0], Embedded))
 
 
 def _parsed(value: Any) -> Template:

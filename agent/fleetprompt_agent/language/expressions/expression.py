@@ -11,7 +11,7 @@ from fleetprompt_agent.language.expressions.evaluation import MAX_VALUE_BYTES, E
 from fleetprompt_agent.language.expressions.evaluator import compile_node
 from fleetprompt_agent.language.expressions.parser import parse
 from fleetprompt_agent.language.expressions.syntax import Local, Path, StepName, Variable
-from fleetprompt_agent.language.expressions.values import INT_MAX, INT_MIN, TypeName, described
+from fleetprompt_agent.language.expressions.values import INT_MAX, INT_MIN, TypeName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,19 +63,6 @@ class Expression:
         value = self._run(Evaluation(scope, self.slots))
         if not isinstance(self.tree, Path):
             _check_json(value, self.tree)
-        return value
-
-    def evaluate_condition(self, scope: Mapping[str, Any]) -> bool:
-        """The value where a bool is wanted; null, which is what skipped steps give, is false.
-
-        Raises:
-            ExpressionError: as `evaluate`, or the value is neither bool nor null.
-        """
-        value = self.evaluate(scope)
-        if value is None:
-            return False
-        if type(value) is not bool:
-            raise fault("type", f"a condition is a bool, not {described(value)}", self.tree)
         return value
 
 

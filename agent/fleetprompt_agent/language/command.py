@@ -1,0 +1,289 @@
+"""The text of `command:` to words.
+
+`${{ … }}` and the JSON after `:=` are taken out first; then quotes split as in a POSIX shell, and
+nothing is expanded: no variable, no glob, no tilde. Signs that only a shell understands are errors
+unless they are quoted, so that nobody believes that they do something.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from fleetprompt_agent.language.expressions import ExpressionError
+from fleetprompt_agent.language.templates import (
+    CLOSING,
+    OPENING,
+    closing_at,
+    literal_template,
+    parse_text,
+)
+
+_SPACE = " \t\r\n"
+_OPERATOR = re.compile(r"\|\||&&|\|&|;;|&>|[|;&]|[0-9]?(?:>>|>|<<?)(?:&[0-9-])?")
+"""What a shell would not pass on, where a word begins."""
+_ASSIGNED = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(:?=)")
+_IN_DOUBLE_QUOTES = '$`"\\\n'
+"""What a backslash escapes between double quotes; before anything else it stands for itself."""
+
+
+class CommandError(Exception):
+    """A command cannot be taken apart; `start` and `end` are offsets in its text."""
+
+    def __init__(
+        self, code: str, message: str, start: int, end: int, hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.start = start
+        self.end = end
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a command."""
+
+    value: Any
+    """A template: a string, or the JSON after `:=`."""
+    literal: str | None
+    """The text of a word without expressions, quotes resolved."""
+    bare: str
+    """The literal text that stands outside quotes, where a reference may have been meant."""
+    name: str | None
+    """`k` of `k=v` and `k:=json`; its `value` is then what follows."""
+    start: int
+    end: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is one expression and nothing else, and so keeps its type."""
+        return self.literal is None and parse_text(str(self.value)).whole is not None
+
+
+def first_word(text: str) -> tuple[str, int, int]:
+    """The first word of a command as it is written, with its offsets; empty when there is none."""
+    start = len(text) - len(text.lstrip(_SPACE))
+    end = start
+    while end < len(text) and text[end] not in _SPACE:
+        end += 1
+    return text[start:end], start, end
+
+
+def split_command(text: str, position: int, *, assignments: bool) -> list[Word]:
+    """The words of `text` from `position` on.
+
+    Args:
+        text: The whole command.
+        position: Where to begin, after the namespace.
+        assignments: Whether `k=v` and `k:=json` are set apart; a program gets them as they are.
+
+    Raises:
+        CommandError: `command.syntax`, `command.shell_syntax`, `command.json`.
+        ExpressionError: an expression in it does not parse.
+    """
+    splitter = _Splitter(text, position, assignments)
+    return list(iter(splitter.word, None))
+
+
+class _Splitter:
+    """Reads one word after another."""
+
+    def __init__(self, text: str, position: int, assignments: bool) -> None:
+        self.text = text
+        self.position = position
+        self.assignments = assignments
+
+    def word(self) -> Word | None:
+        """The next word, or None at the end."""
+        text = self.text
+        while self.position < len(text) and text[self.position] in _SPACE:
+            self.position += 1
+        start = self.position
+        if start >= len(text):
+            return None
+        name = None
+        if self.assignments and (assigned := _ASSIGNED.match(text, start)):
+            name = assigned.group(1)
+            self.position = assigned.end()
+            if assigned.group(2) == ":=":
+                return self._json(name, start)
+        return self._text(name, start)
+
+    def _json(self, name: str, start: int) -> Word:
+        """`name:=JSON`, or `name:=${{ … }}`."""
+        if self.text.startswith(OPENING, self.position):
+            word = self._text(name, start)
+            if not word.is_whole:
+                message = f"after `{name}:=` stands one value, not a text"
+                raise CommandError("command.json", message, start, word.end, f"write `{name}=…`")
+            return word
+        try:
+            value, end = _DECODER.raw_decode(self.text, self.position)
+        except (ValueError, RecursionError):
+            raise CommandError(
+                "command.json",
+                f"what follows `{name}:=` is not JSON",
+                self.position,
+                len(self.text),
+                f"write `{name}=…` for text, or put the JSON right after `:=`",
+            ) from None
+        if end < len(self.text) and self.text[end] not in _SPACE:
+            raise CommandError(
+                "command.json", "a space must follow the JSON", self.position, end + 1
+            )
+        self.position = end
+        return Word(value, None, "", name, start, end)
+
+    def _text(self, name: str | None, start: int) -> Word:
+        """A word put together from literal text, quoted text and expressions."""
+        text = self.text
+        parts = _Parts()
+        begin = self.position
+        if name is None and (operator := _OPERATOR.match(text, begin)):
+            raise _shell_syntax(operator.group(), begin, operator.end())
+        if text.startswith("$$", begin) and not text.startswith("$" + OPENING, begin):
+            parts.add("$", quoted=True)
+            self.position = begin + 2
+        while self.position < len(text):
+            position = self.position
+            character = text[position]
+            if character in _SPACE:
+                break
+            if self._expression(parts):
+                continue
+            if character in "'\"":
+                self._quoted(parts, character)
+            elif character == "\\":
+                if position + 1 >= len(text):
+                    message = "a backslash at the end escapes nothing"
+                    raise CommandError("command.syntax", message, position, position + 1)
+                if text[position + 1] != "\n":
+                    parts.add(text[position + 1], quoted=True)
+                self.position = position + 2
+            elif character == "`" or text.startswith("$(", position):
+                raise _shell_syntax("`" if character == "`" else "$(…)", position, position + 1)
+            else:
+                parts.add(character)
+                self.position = position + 1
+                if character == ";" and text[position + 1 : position + 2].strip(_SPACE) == "":
+                    raise _shell_syntax(character, position, position + 1)
+        return parts.word(name, start, self.position)
+
+    def _expression(self, parts: _Parts) -> bool:
+        """Take `${{ … }}` or its escape, wherever it stands; quotes do not matter."""
+        text, position = self.text, self.position
+        if text.startswith("$" + OPENING, position):
+            parts.add(OPENING, quoted=True)
+            self.position = position + 1 + len(OPENING)
+            return True
+        if not text.startswith(OPENING, position):
+            return False
+        end = closing_at(text, position + len(OPENING))
+        if end is None:
+            message = "`${{` is not closed by `}}`; write `$${{` for the signs themselves"
+            raise ExpressionError("syntax", message, position, position + len(OPENING))
+        self.position = end + len(CLOSING)
+        span = text[position : self.position]
+        try:
+            parse_text(span)
+        except ExpressionError as error:
+            raise ExpressionError(
+                error.kind, error.message, position + error.start, position + error.end
+            ) from None
+        parts.embed(span)
+        return True
+
+    def _quoted(self, parts: _Parts, quote: str) -> None:
+        """`'…'` as it is, or `"…"` with its few escapes."""
+        text = self.text
+        opened = self.position
+        self.position += 1
+        parts.add("", quoted=True)
+        while self.position < len(text):
+            if self._expression(parts):
+                continue
+            character = text[self.position]
+            self.position += 1
+            if character == quote:
+                return
+            if character == "\\" and quote == '"' and self.position < len(text):
+                escaped = text[self.position]
+                if escaped in _IN_DOUBLE_QUOTES:
+                    self.position += 1
+                    character = "" if escaped == "\n" else escaped
+            parts.add(character, quoted=True)
+        raise CommandError("command.syntax", f"the quote {quote} is not closed", opened, opened + 1)
+
+
+class _Parts:
+    """What a word is put together from."""
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[bool, str]] = []
+        self.bare: list[str] = []
+
+    def add(self, text: str, *, quoted: bool = False) -> None:
+        """Literal text."""
+        self.bare.append(" " if quoted else text)
+        if self.pieces and not self.pieces[-1][0]:
+            self.pieces[-1] = (False, self.pieces[-1][1] + text)
+        else:
+            self.pieces.append((False, text))
+
+    def embed(self, span: str) -> None:
+        """One `${{ … }}`, as it is written."""
+        self.bare.append(" ")
+        self.pieces.append((True, span))
+
+    def word(self, name: str | None, start: int, end: int) -> Word:
+        """The word as a template."""
+        pieces = [piece for piece in self.pieces if piece[1]]
+        bare = "".join(self.bare)
+        if not any(embedded for embedded, _ in pieces):
+            literal = "".join(text for _, text in pieces)
+            return Word(literal_template(literal), literal, bare, name, start, end)
+        template = ""
+        for place, (embedded, text) in enumerate(pieces):
+            if embedded:
+                template += text
+                continue
+            follows = place + 1 < len(pieces)
+            escaped = text.replace(OPENING, "$" + OPENING)
+            if follows and escaped.endswith("$"):  # else it would escape the expression after it
+                escaped = escaped[:-1] + '${{ "$" }}'
+            if not place and escaped.startswith("$$") and not escaped.startswith("$" + OPENING):
+                escaped = "$" + escaped
+            template += escaped
+        return Word(template, None, bare, name, start, end)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _shell_syntax(sign: str, start: int, end: int) -> CommandError:
+    hints = {
+        "|": "make two steps and pass `stdin: $first.stdout` to the second",
+        "||": "make two steps; `if:` and `on_error:` say when the second runs",
+        "&&": "make two steps; a step runs only when what it needs has succeeded",
+        ";": "make two steps",
+        "&": "steps without an edge between them run at once: `needs: []`",
+        "`": "make a step of the inner command and refer to its `stdout`",
+        "$(…)": "make a step of the inner command and refer to its `stdout`",
+        "<": "write `stdin:`",
+    }
+    hint = hints.get(sign, "the step's result holds `stdout` and `stderr`")
+    return CommandError(
+        "command.shell_syntax",
+        f"`{sign}` is shell syntax, and nothing is handed to a shell",
+        start,
+        end,
+        f"{hint}; quote it to pass it on as text",
+    )
