@@ -11,11 +11,11 @@ def display(text: str, limit: int, *, lines: bool = False) -> str:
         limit: Characters kept; a cut text ends in `…`.
         lines: Keep line breaks; otherwise every run of white space becomes one space.
     """
-    if len(text) > limit * 4:
-        text = text[: limit * 4]  # redaction and escaping of what is never shown is wasted
+    text = text[: limit * 4]  # redaction and escaping of what is never shown is wasted
     text = text.strip() if lines else " ".join(text.split())
-    text = "".join(
-        c if c.isprintable() or (lines and c == "\n") else c.encode("unicode_escape").decode()
-        for c in text
-    )
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(
+            c if c.isprintable() or (lines and c == "\n") else c.encode("unicode_escape").decode()
+            for c in text
+        )
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

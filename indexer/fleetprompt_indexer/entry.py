@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fleetprompt_indexer.reader import FileContent, Signature
 
 Status = Literal["unvalidated", "valid", "invalid", "stale", "unreadable"]
-"""`unreadable`: no bytes could be taken. `invalid`: the file has errors. `stale`: it is gone or was
+"""`unreadable`: no text could be taken. `invalid`: the file has errors. `stale`: it is gone or was
 not looked at in the last scan. The agent's validation alone makes an entry `valid`."""
 
 ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
@@ -122,7 +122,10 @@ def describe(content: FileContent, relative: bytes, *, given_id: str | None = No
     tools, agents = _tools(steps)
     inputs = values.get("inputs", values.get("args"))
     file_path = shown(relative)
-    is_sound = all(problem.severity != "error" for problem in notes.problems)
+    codes = {problem.code for problem in notes.problems if problem.severity == "error"}
+    status: Status = "unvalidated"
+    if codes:
+        status = "unreadable" if "document.encoding" in codes else "invalid"
     return Entry(
         workflow_id=workflow_id,
         name=notes.text(values, "name", MAX_NAME) or workflow_id,
@@ -134,7 +137,7 @@ def describe(content: FileContent, relative: bytes, *, given_id: str | None = No
         inputs_schema_summary=_inputs(notes.mapping(inputs, "inputs")),
         outputs_schema_summary=_outputs(notes.mapping(values.get("outputs"), "outputs")),
         sha256=content.sha256,
-        status="unvalidated" if is_sound else "invalid",
+        status=status,
         problems=tuple(problem.in_file(file_path) for problem in notes.problems),
         relative=relative,
         signature=content.signature,

@@ -1,4 +1,4 @@
-"""Finding the root that a folder belongs to; imports nothing heavy, for programs that start often."""
+"""Finding the root that a folder belongs to; light, for programs that start often."""
 
 from __future__ import annotations
 
