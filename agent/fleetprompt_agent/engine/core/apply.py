@@ -304,7 +304,7 @@ def _step_failed(state: RunState, step: StepState, body: StepFailed) -> None:
 
 def _lease_taken(state: RunState, event: Event, body: LeaseTaken) -> None:
     state.owner, state.epoch = body.owner, body.epoch
-    if event.seq > 2:  # noqa: PLR2004 (the first lease comes right after run.created)
+    if event.seq > 2:
         state.cause_event_id = event.event_id
     # What the last owner had in flight is in doubt; it runs no more.
     for step in list(state.steps.values()):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from fleetprompt_agent.engine.core.events import Body, GateKind, Json
+if TYPE_CHECKING:
+    from fleetprompt_agent.engine.core.events import Body, GateKind, Json
 
 
 @dataclass(frozen=True, slots=True)

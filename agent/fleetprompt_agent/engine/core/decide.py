@@ -45,7 +45,7 @@ def decide(state: RunState) -> tuple[Command, ...]:
 def _cancels(state: RunState) -> list[Command]:
     commands: list[Command] = []
     for step in state.running.values():
-        if step.scope.phase != "main" and state.cancels < 2:  # noqa: PLR2004 (the second cancel)
+        if step.scope.phase != "main" and state.cancels < 2:
             continue
         if not step.in_doubt:
             commands.append(CancelStep(step.path))
@@ -53,9 +53,7 @@ def _cancels(state: RunState) -> list[Command]:
 
 
 def _starts(state: RunState) -> list[Command]:
-    free = state.plan.max_parallel - sum(
-        not step.in_doubt for step in state.running.values()
-    )
+    free = state.plan.max_parallel - sum(not step.in_doubt for step in state.running.values())
     commands: list[Command] = []
     for step in state.startable.values():
         if step.status == "retrying" and step.due_ms is None:
@@ -138,7 +136,8 @@ def _items(state: RunState, step: StepState) -> Json:
     """For a `for_each` step: what the approval would let run, item by item."""
     if not step.is_fanout or step.step.kind != "action":
         return None
-    from fleetprompt_agent.engine.core.state import Fanout, StepState as State
+    from fleetprompt_agent.engine.core.state import Fanout
+    from fleetprompt_agent.engine.core.state import StepState as State
 
     values = rendering.items(state, step, _MOST_ITEMS)
     probe = State(path=step.path, step=step.step, scope=step.scope)
@@ -147,9 +146,12 @@ def _items(state: RunState, step: StepState) -> Json:
         rendering.action(
             state,
             State(
-                path=f"{step.path}[{index}]", step=step.step, scope=step.scope,
-                parent=probe, item_index=index,
-            ),  # fmt: skip
+                path=f"{step.path}[{index}]",
+                step=step.step,
+                scope=step.scope,
+                parent=probe,
+                item_index=index,
+            ),
         )
         for index in range(len(values))
     ]

@@ -342,6 +342,12 @@ def body_from(
         values["attempt"] = attempt
     for field in fields(kind):
         # Null is left out by `to_columns`; a field without a default may still be null.
-        if field.name not in values and field.name in ("cwd", "intent", "result", "error", "action"):
+        if field.name not in values and field.name in (
+            "cwd",
+            "intent",
+            "result",
+            "error",
+            "action",
+        ):
             values[field.name] = None
     return kind(**values)

@@ -25,7 +25,9 @@ Stopped = Literal["timeout", "cancel", "interrupt"]
 NEVER_RETRIED = frozenset({"tool.denied", "step.denied", "inputs.invalid", "tool.invalid_input"})
 """A second attempt would meet the same answer (engine.md §3)."""
 
-AFTER_THE_ACT = frozenset({"output.not_json", "output.schema", "output.truncated", "step.postcondition"})  # fmt: skip
+AFTER_THE_ACT = frozenset(
+    {"output.not_json", "output.schema", "output.truncated", "step.postcondition"}
+)
 """The act is done and known; what failed is a check of it."""
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.language.expressions import ExpressionError, parse_expression
-from fleetprompt_agent.language.plan import canonical_json
-from fleetprompt_agent.language.templates import parse_template
+from fleetprompt_agent.language.templates import parse_template, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -125,15 +124,15 @@ def action(state: RunState, step: StepState) -> dict[str, Json]:
         return {"with": _render(state, step.scope, planned.arguments, "with", step)}
     templates: list[Json] = planned.arguments["argv"]
     argv = [
-        to_text(_render(state, step.scope, item, f"argument {index}", step))
+        text_of(_render(state, step.scope, item, f"argument {index}", step))
         for index, item in enumerate(templates)
     ]
     tainted = [parse_template(item).begins_with_expression for item in templates]
     stdin = None
     if planned.stdin is not None:
-        stdin = to_text(_render(state, step.scope, planned.stdin, "stdin", step))
+        stdin = text_of(_render(state, step.scope, planned.stdin, "stdin", step))
     env = {
-        name: to_text(_render(state, step.scope, item, f"env.{name}", step))
+        name: text_of(_render(state, step.scope, item, f"env.{name}", step))
         for name, item in planned.env.items()
     }
     return {"argv": argv, "tainted": tainted, "env": env, "stdin": stdin, "cwd": planned.cwd}
@@ -163,7 +162,7 @@ def sub_inputs(state: RunState, step: StepState, plan: Plan) -> dict[str, Json]:
         for name, schema in plan.inputs.items()
         if isinstance(schema, dict) and "default" in schema
     }
-    return {**{name: None for name in plan.inputs}, **defaults, **given}
+    return {**dict.fromkeys(plan.inputs), **defaults, **given}
 
 
 def outputs(state: RunState, scope: Scope) -> dict[str, Json]:
@@ -172,23 +171,6 @@ def outputs(state: RunState, scope: Scope) -> dict[str, Json]:
         name: _render(state, scope, template, f"outputs.{name}", None)
         for name, template in scope.plan.outputs.items()
     }
-
-
-def to_text(value: Json) -> str:
-    """A value where text is wanted: null is empty, lists and maps are compact JSON."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return canonical_json(value) if not isinstance(value, dict | list) else _compact(value)
-
-
-def _compact(value: Json) -> str:
-    import json
-
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _kind(value: Json) -> str:
@@ -284,7 +266,7 @@ def _run_status(state: RunState, scope: Scope) -> str:
 def _refuse_cut(step: StepState, reference: Reference) -> None:
     """Cut output can be shown, never consumed (engine.md §3)."""
     cut = step.result.get("truncated")
-    if not cut or len(reference.path) < 2:  # noqa: PLR2004 (the step and its field)
+    if not cut or len(reference.path) < 2:
         return
     channel = _CUT_FIELDS.get(str(reference.path[1]))
     if channel in cut:

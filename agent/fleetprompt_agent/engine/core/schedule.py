@@ -96,7 +96,7 @@ def classify(state: RunState, instance: StepState) -> None:
         return
     if instance.verdict is None:
         instance.verdict = _verdict(state, instance)
-    if instance.verdict != "run":
+    if not isinstance(instance.verdict, str):
         state.settle[path] = instance.verdict
         return
     asks = step.kind in ("approval", "ask", "manual") or (
@@ -203,6 +203,7 @@ def _settled_by(instance: StepState) -> Body | None:
 
 def settled(state: RunState, instance: StepState) -> None:
     """A step has its final status: tell whoever waits for it."""
+    state.settled += 1
     unqueue(state, instance)
     if instance.parent is not None:
         _item_settled(state, instance.parent, instance)
@@ -311,9 +312,7 @@ def _scope_done(state: RunState, scope: Scope) -> None:
         return
     owner = scope.owner
     if scope.error is not None:
-        state.settle[owner.path] = StepFailed(
-            owner.path, owner.attempt, scope.error, effect="done"
-        )
+        state.settle[owner.path] = StepFailed(owner.path, owner.attempt, scope.error, effect="done")
     elif scope.stop == "canceled" or state.cancels:
         state.settle[owner.path] = StepCanceled(owner.path, owner.attempt)
     else:
@@ -364,9 +363,7 @@ def begin_composite(state: RunState, instance: StepState) -> None:
     try:
         inputs = rendering.sub_inputs(state, instance, plan)
     except rendering.RenderError as error:
-        state.settle[instance.path] = StepFailed(
-            instance.path, instance.attempt, error.to_data()
-        )
+        state.settle[instance.path] = StepFailed(instance.path, instance.attempt, error.to_data())
         return
     open_scope(state, plan, inputs, f"{instance.path}/", instance)
 
@@ -379,9 +376,7 @@ def _begin_fanout(state: RunState, instance: StepState) -> None:
     try:
         items = rendering.items(state, instance, MAX_ITEMS)
     except rendering.RenderError as error:
-        state.settle[instance.path] = StepFailed(
-            instance.path, instance.attempt, error.to_data()
-        )
+        state.settle[instance.path] = StepFailed(instance.path, instance.attempt, error.to_data())
         return
     instance.fanout = Fanout(items=items, results=[None] * len(items))
     _feed(state, instance)

@@ -116,8 +116,8 @@ class StepState:
     fanout: Fanout | None = None
     child: Scope | None = None
     """The scope of a running sub-workflow step."""
-    verdict: Body | Literal["run"] | None = None
-    """What the needs and the condition said, once all needs were met."""
+    verdict: Body | str | None = None
+    """What the needs and the condition said, once all needs were met: `run`, or how it settles."""
 
     @property
     def is_settled(self) -> bool:
@@ -196,6 +196,8 @@ class RunState:
     """Ready, but the run's side effects have not been allowed yet."""
     startable: dict[str, StepState] = field(default_factory=dict)
     running: dict[str, StepState] = field(default_factory=dict)
+    settled: int = 0
+    """Number of step states that have settled."""
     cancels: int = 0
     cancel_reason: str | None = None
     timed_out: bool = False

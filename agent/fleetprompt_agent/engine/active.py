@@ -1,0 +1,88 @@
+"""A run that this process owns: its state, what is under way, and who listens."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from fleetprompt_agent.engine.core.events import Body, Event
+    from fleetprompt_agent.engine.core.outcomes import AttemptEnd, Stopped
+    from fleetprompt_agent.engine.core.state import RunState
+    from fleetprompt_agent.engine.requests import Asker
+    from fleetprompt_agent.steps.contract import StepRequest
+    from fleetprompt_protocol.errors import FleetPromptError
+
+
+class Listener(Protocol):
+    """Hears of a run's transitions once they are durable, in order."""
+
+    def on_event(self, state: RunState, event: Event) -> None:
+        """An event was journaled. It must not raise, nor keep the state."""
+        ...
+
+    def on_output(self, step_path: str, channel: str, text: str) -> None:
+        """A running step printed something: for showing, never consumed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The end of an attempt, on its way into the journal."""
+
+    step_path: str
+    attempt: int
+    end: AttemptEnd
+
+
+@dataclass(eq=False, slots=True)
+class ActiveRun:
+    """One owned run. All of it belongs to the event loop of its engine."""
+
+    state: RunState
+    epoch: int
+    asker: Asker
+    """Who started or resumed it: the ids and the actor of what follows by itself."""
+    tokens: dict[str, str]
+    """Gate id to token, of gates that this process opened; the engine's to keep."""
+    listeners: list[Listener] = field(default_factory=list)
+    arrived: list[Arrived] = field(default_factory=list)
+    wanted: list[Body] = field(default_factory=list)
+    """Bodies that come from outside the core: the deadline."""
+    pending: list[Event] = field(default_factory=list)
+    """Folded, but not yet committed."""
+    to_launch: list[tuple[StepRequest, float | None]] = field(default_factory=list)
+    """Committed as started: to act, with the limit of the attempt in seconds."""
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    stopped: dict[str, Stopped] = field(default_factory=dict)
+    """Why the engine ended the attempt of a step."""
+    inbox_seen: int = 0
+    """Id of the last request that was read."""
+    inbox_cleared: int = 0
+    inbox_checked: bool = False
+    retry_timer: asyncio.TimerHandle | None = None
+    deadline_timer: asyncio.TimerHandle | None = None
+    error: FleetPromptError | None = None
+    """Why this process lost hold of the run."""
+    parked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the run has ended, waits, was interrupted, or was lost."""
+    turned: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set after each turn that handled the run."""
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self.state.run_id
+
+    def cancel_timers(self) -> None:
+        """Nothing of this run wakes the loop any more."""
+        for timer in (self.retry_timer, self.deadline_timer):
+            if timer is not None:
+                timer.cancel()
+        self.retry_timer = self.deadline_timer = None
+
+
+def running_tasks(runs: list[ActiveRun]) -> list[asyncio.Task[Any]]:
+    """Every task that performs a step of the runs."""
+    return [task for run in runs for task in run.tasks.values()]

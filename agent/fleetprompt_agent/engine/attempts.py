@@ -1,0 +1,217 @@
+"""One attempt of one step: rendered, bound to what was approved, performed, described."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from fleetprompt_agent.engine.core import rendering
+from fleetprompt_agent.engine.core.outcomes import AttemptEnd
+from fleetprompt_agent.language.plan import canonical_json
+from fleetprompt_agent.steps.contract import StepOutcome, StepRequest, stopped_outcome
+from fleetprompt_protocol.errors import FleetPromptError, RequestError
+from fleetprompt_protocol.ids import Correlation, new_id
+from fleetprompt_protocol.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from fleetprompt_agent.engine.core.events import Json
+    from fleetprompt_agent.engine.core.outcomes import Stopped
+    from fleetprompt_agent.engine.core.state import RunState, StepState
+    from fleetprompt_agent.steps.contract import Progress, StepRunner
+
+log = get_logger("engine")
+
+
+@runtime_checkable
+class InstantRunner(Protocol):
+    """A step runner whose steps wait for nothing: they need no task of their own."""
+
+    def perform(self, request: StepRequest) -> StepOutcome:
+        """The outcome, at once."""
+        ...
+
+
+def digest_of(action: Json) -> str:
+    """The sha256 (hex) by which a decision is bound to what was shown."""
+    return hashlib.sha256(canonical_json(action).encode()).hexdigest()
+
+
+class Attempts:
+    """Performs attempts with the step runners, by namespace."""
+
+    def __init__(self, step_runners: Mapping[str, StepRunner]) -> None:
+        self._runners = step_runners
+
+    def _runner(self, namespace: str) -> StepRunner:
+        runner = self._runners.get(namespace)
+        if runner is None:
+            known = ", ".join(sorted(self._runners))
+            raise RequestError(
+                "tool.not_found",
+                f"This agent cannot perform `{namespace}` steps; it knows {known}.",
+            )
+        return runner
+
+    def request(self, state: RunState, step: StepState, attempt: int) -> StepRequest:
+        """The attempt with every template rendered.
+
+        Raises:
+            rendering.RenderError: a template has no value.
+            RequestError: the rendered action must not run (`cli.option_injection` …).
+        """
+        planned = step.step
+        action = rendering.action(state, step)
+        tainted = action.pop("tainted", None)
+        if tainted is not None:
+            from fleetprompt_agent.steps.arguments import check_argv
+
+            check_argv(action["argv"], tainted)
+        caps = [planned.max_output_bytes]
+        if state.max_output_bytes is not None:
+            caps.append(state.max_output_bytes)
+        return StepRequest(
+            run_id=state.run_id,
+            step_path=step.path,
+            step_id=planned.id,
+            attempt=attempt,
+            namespace=planned.namespace,
+            tool_id=planned.tool_id,
+            action=action,
+            root=Path(state.root),
+            cwd=state.cwd,
+            output=planned.output,
+            ok_exit_codes=planned.ok_exit_codes,
+            max_output_bytes=min(caps),
+            idempotency_key=f"{state.run_id}/{step.path}",
+            correlation=Correlation(state.request_id, state.correlation_id, None),
+        )
+
+    def caused_by(self, request: StepRequest, event_id: str | None) -> StepRequest:
+        """The request with its `step.started` event as the cause of what it does."""
+        ids = request.correlation
+        return replace(
+            request, correlation=Correlation(ids.request_id, ids.correlation_id, event_id)
+        )
+
+    def resolved(self, state: RunState, step: StepState, command: object) -> dict[str, Json]:
+        """What an approver is shown first: what would run, made by the system."""
+        shown: dict[str, Json] = {"plan_digest": state.plan.digest}
+        if step.is_fanout:
+            items = getattr(command, "items", None) or []
+            return {**shown, "tool": step.step.tool_id, "items": len(items),
+                    "items_digest": digest_of(items)}  # fmt: skip
+        request = self.request(state, step, step.attempt + 1)
+        return {**self._runner(request.namespace).resolve_action(request), **shown}
+
+    def changed_since_approval(
+        self, request: StepRequest, step: StepState
+    ) -> dict[str, Json] | None:
+        """The action as it is now, when it is not the one that was approved; else None."""
+        gate = step.approval
+        if gate is None or gate.kind != "approval" or step.parent is not None:
+            return None
+        now = self._runner(request.namespace).resolve_action(request)
+        now["plan_digest"] = gate.action.get("plan_digest")
+        return None if digest_of(now) == gate.action_digest else now
+
+    def shown(self, request: StepRequest) -> dict[str, Json]:
+        """The action as it is journaled: standard input by digest and size, not in full."""
+        action = dict(request.action)
+        stdin = action.pop("stdin", None)
+        if stdin is not None:
+            data = stdin if isinstance(stdin, bytes) else stdin.encode("utf-8", "surrogatepass")
+            action["stdin_sha256"] = hashlib.sha256(data).hexdigest()
+            action["stdin_bytes"] = len(data)
+        return {key: value for key, value in action.items() if value not in (None, {})}
+
+    def limit_s(self, step: StepState, now_ms: int) -> float | None:
+        """How long this attempt may take: its own limit, within that of all attempts."""
+        limits = []
+        if step.step.timeout_s is not None:
+            limits.append(step.step.timeout_s)
+        if step.deadline_ms is not None:
+            limits.append(max(0.0, (step.deadline_ms - now_ms) / 1000))
+        return min(limits) if limits else None
+
+    def instant(self, request: StepRequest) -> AttemptEnd | None:
+        """The end of a step that waits for nothing; None for one that has to be performed."""
+        runner = self._runner(request.namespace)
+        if not isinstance(runner, InstantRunner):
+            return None
+        try:
+            return _end_of(runner.perform(request))
+        except FleetPromptError as error:
+            return AttemptEnd(False, {}, error.to_data(), "none", 0.0)
+
+    async def perform(
+        self,
+        request: StepRequest,
+        limit_s: float | None,
+        on_output: Progress,
+        why_stopped: Callable[[], Stopped],
+    ) -> AttemptEnd:
+        """How the attempt ended; it never raises, cancelled or not."""
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(limit_s):
+                outcome = await self._runner(request.namespace).run(request, on_output)
+            return _end_of(outcome)
+        except TimeoutError as error:
+            return _timed_out(request, limit_s, stopped_outcome(error), _since(began))
+        except asyncio.CancelledError as error:
+            why = why_stopped()
+            partial = stopped_outcome(error)
+            result = partial.result if partial is not None else {}
+            if why == "timeout":
+                return _timed_out(request, None, partial, _since(began))
+            return AttemptEnd(False, result, None, "unknown", _since(began), stopped=why)
+        except FleetPromptError as error:
+            return AttemptEnd(False, {}, error.to_data(), "unknown", _since(began))
+        except Exception as error:
+            ref = new_id()
+            log.error("step.runner_failed", ref=ref, step_path=request.step_path, exc_info=error)
+            error_data = {
+                "code": "protocol.internal",
+                "message": "A fault of ours; the agent's log has the details under this reference.",
+                "details": {"ref": ref},
+                "retryable": False,
+            }
+            return AttemptEnd(False, {}, error_data, "unknown", _since(began))
+
+
+def _since(began: float) -> float:
+    return (time.perf_counter() - began) * 1000
+
+
+def _end_of(outcome: StepOutcome) -> AttemptEnd:
+    return AttemptEnd(
+        outcome.ok,
+        outcome.result,
+        outcome.error,
+        outcome.effect,
+        round(outcome.duration_ms, 3),
+        outcome.metrics or None,
+    )
+
+
+def _timed_out(
+    request: StepRequest,
+    limit_s: float | None,
+    partial: StepOutcome | None,
+    duration_ms: float,
+) -> AttemptEnd:
+    limit = f" its limit of {limit_s:g} s" if limit_s is not None else " the run's time"
+    error = {
+        "code": "step.timeout",
+        "message": f"Step {request.step_path} was stopped: it reached{limit}.",
+        "retryable": True,
+    }
+    if partial is None:
+        return AttemptEnd(False, {}, error, "none", duration_ms)
+    return AttemptEnd(False, partial.result, error, partial.effect, round(duration_ms, 3))

@@ -1,0 +1,40 @@
+"""Gate tokens: 256 random bits, hashed at rest, compared in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+
+PREFIX = "fpg_"
+"""Makes a token recognisable, so that redaction finds it in text."""
+
+
+def new_token(gate_id: str) -> tuple[str, str]:
+    """A token for the gate and the hash to keep: `(token, hash)`."""
+    token = f"{PREFIX}{gate_id}.{secrets.token_urlsafe(32)}"
+    return token, token_hash(token)
+
+
+def token_hash(token: str) -> str:
+    """What is kept of a token (sha256, hex)."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def gate_of(token: str) -> tuple[str, str] | None:
+    """The `(run_id, gate_id)` that a token claims to be for, or None for what is no token."""
+    if not token.startswith(PREFIX):
+        return None
+    gate_id = token.removeprefix(PREFIX).rpartition(".")[0]
+    run_id, mark, number = gate_id.rpartition(".g")
+    return (run_id, gate_id) if mark and run_id and number.isdecimal() else None
+
+
+def matches(token: str, kept_hash: str) -> bool:
+    """Whether the token is the one whose hash was kept."""
+    return same_hash(token_hash(token), kept_hash)
+
+
+def same_hash(given_hash: str, kept_hash: str) -> bool:
+    """Whether two hashes are the same, in constant time."""
+    return hmac.compare_digest(given_hash, kept_hash)
