@@ -84,6 +84,8 @@ CODES: dict[str, str] = {
     "root.not_found": "No directory with `.fleetprompt/` was found.",
     "root.denied": "The path lies outside the roots of this agent.",
     "platform.unsupported": "This operating system cannot run steps.",
+    "agent.not_started": "The agent's process cannot be started.",
+    "decision.no_terminal": "A person must decide at a terminal, and there is none.",
     "supervisor.lost": "The process that starts the steps has ended.",
 }
 """Stable dotted codes and what each means. Add here first: an unlisted code cannot be raised."""
