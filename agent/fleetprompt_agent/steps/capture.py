@@ -48,8 +48,8 @@ class Capture:
         self._digest: hashlib._Hash | None = None
         self._total_bytes = 0
         self._preview = None if progress is None else _Preview(channel, progress, self._loop)
-        self._at_end = self._loop.create_future()
-        self._loop.add_reader(self._fd, self._readable)
+        self._at_end: asyncio.Future[None] | None = None
+        self._is_watched = False
 
     @property
     def is_truncated(self) -> bool:
@@ -77,15 +77,26 @@ class Capture:
             os.close(self.write_fd)
             self.write_fd = -1
 
+    def watch(self) -> None:
+        """Reads from now on whenever there is something.
+
+        A program that ends within milliseconds needs no watching: `finish` reads what it wrote.
+        """
+        if self._fd >= 0 and not self._is_watched:
+            self._is_watched = True
+            self._loop.add_reader(self._fd, self._readable)
+
     async def finish(self, timeout_s: float) -> None:
-        """Waits for the end of the pipe, then shows the rest.
+        """Reads to the end of the pipe and shows the rest.
 
         Args:
             timeout_s: The end comes when the last process that holds the pipe has ended; one that
                 is no descendant of the step could hold it longer, and is not waited for.
         """
         self._readable()
-        if not self._at_end.done():
+        if self._fd >= 0:
+            self._at_end = self._loop.create_future()
+            self.watch()
             await asyncio.wait([self._at_end], timeout=timeout_s)
         self.close()
 
@@ -96,14 +107,16 @@ class Capture:
 
     def close(self) -> None:
         """Stops reading and shows what was not shown yet."""
+        if self._fd < 0:
+            return
         self.close_write_end()
-        if self._fd >= 0:
+        if self._is_watched:
             self._loop.remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-            if self._preview is not None:
-                self._preview.close()
-        if not self._at_end.done():
+        os.close(self._fd)
+        self._fd = -1
+        if self._preview is not None:
+            self._preview.close()
+        if self._at_end is not None and not self._at_end.done():
             self._at_end.set_result(None)
 
     def _readable(self) -> None:

@@ -70,8 +70,7 @@ class Wakeup:
     def clear(self) -> None:
         """Forgets the wake-ups so far. Call before reaping, not after."""
         with suppress(BlockingIOError):
-            while os.read(self.fd, 4096):
-                pass
+            os.read(self.fd, 4096)  # one byte a signal: what is beyond wakes once more
 
     def close(self) -> None:
         """Gives the descriptors back, in a fork that wants its own."""

@@ -35,29 +35,44 @@ def _lost() -> OperatorError:
 class Process:
     """One program that was handed to a keeper."""
 
-    def __init__(self, keeper: _Keeper, ended: asyncio.Future[orders.Report | None]) -> None:
+    def __init__(self, keeper: _Keeper, loop: asyncio.AbstractEventLoop) -> None:
         self._keeper = keeper
-        self._ended = ended
+        self._loop = loop
+        self._waiter: asyncio.Future[None] | None = None
+        self._report: orders.Report | None = None
+        self._is_over = False
 
     async def wait(self) -> orders.Report:
         """How it ended, once nothing of it is left. Cancelling the wait leaves it running.
+
+        For one waiter at a time.
 
         Raises:
             OperatorError: `supervisor.lost`: its keeper was killed. The program was killed too, and
                 nobody saw how far it came.
         """
-        report = await asyncio.shield(self._ended)
-        if report is None:
+        if not self._is_over:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        if self._report is None:
             raise _lost()
-        return report
+        return self._report
 
     def stop(self, grace_s: float) -> None:
         """SIGTERM to all of it, SIGKILL after the grace; `wait` tells when it is over.
 
         Stopping again can shorten the grace; 0 kills at once. Without effect when it has ended.
         """
-        if not self._ended.done():
+        if not self._is_over:
             self._keeper.send(orders.encode_stop(grace_s))
+
+    def end(self, report: orders.Report | None) -> None:
+        """For the keeper: it is over; no report means that nobody saw how."""
+        if not self._is_over:
+            self._is_over = True
+            self._report = report
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
 
 
 class Spawner:
@@ -189,7 +204,7 @@ class _Keeper:
         self._sock = sock
         self._loop = loop
         self._on_free = on_free
-        self._ended: asyncio.Future[orders.Report | None] | None = None
+        self._process: Process | None = None
         self._unsent = bytearray()
         self._received = b""
         self.is_closed = False
@@ -203,10 +218,10 @@ class _Keeper:
         except OSError:
             self.close()
             return None
-        self._ended = self._loop.create_future()
+        self._process = process = Process(self, self._loop)
         if sent < len(order):
             self.send(order[sent:])
-        return Process(self, self._ended)
+        return process
 
     def send(self, data: bytes) -> None:
         """Writes what can be written now and the rest when it can."""
@@ -221,9 +236,7 @@ class _Keeper:
         self._loop.remove_reader(self._sock.fileno())
         self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(None)
-        self._ended = None
+        self._end_process(None)
         self._on_free(self)
 
     def _flush(self) -> None:
@@ -252,10 +265,13 @@ class _Keeper:
         elif len(self._received) == orders.REPORT_BYTES:
             report = orders.Report.decode(self._received)
             self._received = b""
-            ended, self._ended = self._ended, None
-            if ended is not None and not ended.done():
-                ended.set_result(report)
+            self._end_process(report)
             if report.survivors:
                 self.close()  # it is not free for another step: it goes on killing
             else:
                 self._on_free(self)
+
+    def _end_process(self, report: orders.Report | None) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.end(report)
