@@ -1,0 +1,360 @@
+"""The typed client: workflows of a repository from Python, through an agent of their own.
+
+async with fleetprompt.Client(root=".") as client:
+    result = await client.run("repo-health")
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from fleetprompt.agent_process import AgentProcess, agent_command
+from fleetprompt_protocol.errors import FleetPromptError, ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from pydantic import BaseModel
+
+    from fleetprompt.results import (
+        Cancellation,
+        RunResult,
+        StepStatus,
+        Validation,
+        WorkflowSummary,
+    )
+    from fleetprompt.session import CallOptions, DirectiveDecider, Session, ToolOutcome
+
+    ModelT = TypeVar("ModelT", bound=BaseModel)
+
+Json = Any
+
+
+class Client:
+    """An agent for one root, as an async context manager.
+
+    Entering spawns the agent and waits until it is ready; leaving ends it. Runs that are unfinished
+    then stay resumable. Every method raises `FleetPromptError` with a stable code when the agent
+    cannot do what was asked; a run that fails is a result, not an exception.
+
+    Args:
+        root: The directory that holds `.fleetprompt/`; by default the nearest one upwards.
+        allow_side_effects: Whether runs may change things without asking first. Explicit
+            approvals are asked for in any case.
+        command: Another agent's command line; by default this distribution's own.
+        environ: The agent's environment; by default this process's.
+        stderr: A descriptor for the agent's log; None for this process's standard error.
+        actor: Who asks: `{type: human|agent|system, id, display?}`.
+        decide_directive: Asked when the agent wants a directive for side effects; denied without.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        allow_side_effects: bool = False,
+        command: Sequence[str] | None = None,
+        environ: Mapping[str, str] | None = None,
+        stderr: int | None = None,
+        actor: dict[str, Json] | None = None,
+        decide_directive: DirectiveDecider | None = None,
+    ) -> None:
+        self._given_root = root
+        self._allow_side_effects = allow_side_effects
+        self._command = command
+        self._environ = environ
+        self._stderr = stderr
+        self._actor = actor
+        self._decide_directive = decide_directive
+        self._process: AgentProcess | None = None
+        self._session: Session | None = None
+        self._root = Path()
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        from fleetprompt.roots import chosen_root
+
+        self._root = chosen_root(self._given_root)
+        command = self._command or agent_command(
+            self._root, allow_side_effects=self._allow_side_effects
+        )
+        process = AgentProcess(
+            command,
+            environ=os.environ if self._environ is None else self._environ,
+            stderr=self._stderr,
+        )
+        self._process = process
+        # Imported while the agent starts: both take about as long.
+        from fleetprompt.session import Session
+
+        self._session = Session(
+            process.transport, process.token, decide_directive=self._decide_directive
+        )
+        try:
+            await self._session.open()
+        except BaseException as error:
+            await self._session.close()
+            self._session = None
+            code = await process.end()
+            if isinstance(error, ProtocolError) and error.code == "protocol.closed":
+                raise _agent_ended(code, "was ready") from None
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is None or self._process is None:
+            return
+        session, self._session = self._session, None
+        session.goodbye("done")
+        await session.close()
+        await self._process.end()
+
+    @property
+    def root(self) -> Path:
+        """The root that the agent serves."""
+        return self._root
+
+    @property
+    def agent_pid(self) -> int | None:
+        """The process id of the agent, once it has been spawned."""
+        return None if self._process is None else self._process.pid
+
+    # Workflows
+
+    async def list(self) -> tuple[WorkflowSummary, ...]:
+        """The workflows of the root."""
+        from fleetprompt.results import WorkflowSummary
+
+        found: list[WorkflowSummary] = []
+        cursor: Json = None
+        while True:
+            given = {} if cursor is None else {"cursor": cursor}
+            answer = await self._call("fp_list_workflows", given)
+            items = answer.get("workflows")
+            if isinstance(items, list):
+                found += [_as(WorkflowSummary, item) for item in items]
+            cursor = answer.get("next_cursor")
+            if cursor is None:
+                return tuple(found)
+
+    async def describe(self, workflow: str) -> dict[str, Json]:
+        """What a workflow takes, gives and does, without running it."""
+        return await self._call("fp_describe_workflow", {"workflow": workflow})
+
+    async def validate(self, workflow: str) -> Validation:
+        """The findings about a workflow; one that is invalid is a result, not an exception."""
+        from fleetprompt.results import Validation
+
+        return _as(Validation, await self._call("fp_validate_workflow", {"workflow": workflow}))
+
+    # Runs
+
+    async def run(
+        self,
+        workflow: str,
+        inputs: Mapping[str, Json] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        cwd: str | None = None,
+        metadata: Mapping[str, Json] | None = None,
+        wait_ms: int | None = None,
+        timeout_ms: int | None = None,
+        on_status: Callable[[StepStatus], None] | None = None,
+    ) -> RunResult:
+        """Run a workflow until it has ended, waits for a decision, or `wait_ms` have passed.
+
+        Args:
+            workflow: An id, or a path relative to the root.
+            inputs: Values by input name.
+            idempotency_key: The same key and inputs give the same run again.
+            cwd: The working directory of its steps, relative to the root.
+            metadata: Kept with the run.
+            wait_ms: How long to wait; without it as long as the run takes.
+            timeout_ms: How long the run may take.
+            on_status: Told of every step that starts, ends or waits, in order.
+        """
+        given: dict[str, Json] = {
+            "workflow": workflow,
+            "inputs": dict(inputs or {}),
+            "idempotency_key": idempotency_key,
+            "cwd": cwd,
+            "metadata": None if metadata is None else dict(metadata),
+            "wait_ms": wait_ms,
+            "timeout_ms": timeout_ms,
+        }
+        return await self._run_call("fp_run_workflow", given, on_status)
+
+    async def resume(
+        self,
+        run_id: str,
+        *,
+        wait_ms: int | None = None,
+        on_status: Callable[[StepStatus], None] | None = None,
+    ) -> RunResult:
+        """Continue an interrupted run; steps that finished do not run again."""
+        return await self._run_call(
+            "fp_resume_run", {"run_id": run_id, "wait_ms": wait_ms}, on_status
+        )
+
+    async def decide(
+        self,
+        token: str,
+        answer: Mapping[str, Json],
+        *,
+        reason: str | None = None,
+        wait_ms: int | None = None,
+        on_status: Callable[[StepStatus], None] | None = None,
+    ) -> RunResult:
+        """Decide the gate that the token opens, and follow the run.
+
+        Args:
+            token: From the result that opened the gate, or `get(run_id, reissue=True)`.
+            answer: One of `{approve: bool}`, `{response: json}`, `{retry: true}`,
+                `{succeed_with: json}`, `{fail: true}`.
+            reason: Kept with the decision.
+            wait_ms: How long to wait; without it as long as the run takes.
+            on_status: As for `run`.
+        """
+        given = {"token": token, **answer, "reason": reason, "wait_ms": wait_ms}
+        return await self._run_call("fp_resume_run", given, on_status, keep=set(answer))
+
+    async def cancel(self, run_id: str, *, reason: str | None = None) -> Cancellation:
+        """Ask for a run to be cancelled, whichever process drives it."""
+        from fleetprompt.results import Cancellation
+
+        given = _without_nulls({"run_id": run_id, "reason": reason})
+        return _as(Cancellation, await self._call("fp_cancel_execution", given))
+
+    async def get(self, run_id: str, *, reissue: bool = False) -> RunResult:
+        """A run as it stands.
+
+        Args:
+            run_id: Its id, or a prefix that no other run has.
+            reissue: Give its open gates new tokens; the old ones are void then.
+        """
+        given: dict[str, Json] = {"run_id": run_id}
+        if reissue:
+            given["reissue"] = True
+        return await self._run_call("fp_get_run", given, None)
+
+    async def runs(self, *, limit: int = 20) -> tuple[dict[str, Json], ...]:
+        """The latest runs of the root, the newest first."""
+        answer = await self._call("fp_list_runs", {"limit": limit})
+        found = answer.get("runs")
+        return tuple(found) if isinstance(found, list) else ()
+
+    # Calls
+
+    async def cancel_calls(self, reason: str) -> int:
+        """Cancel what other tasks are waiting for here; their calls give their last result."""
+        return 0 if self._session is None else await self._session.cancel_calls(reason)
+
+    async def abandon(self) -> None:
+        """Leave at once: the agent notices that its host is gone and keeps its runs resumable."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def _run_call(
+        self,
+        tool: str,
+        given: dict[str, Json],
+        on_status: Callable[[StepStatus], None] | None,
+        *,
+        keep: set[str] | None = None,
+    ) -> RunResult:
+        from fleetprompt.results import RunResult, StepStatus
+
+        def on_chunk(chunk: dict[str, Json]) -> None:
+            if on_status is not None and chunk.get("channel") == "status":
+                on_status(_as(StepStatus, chunk.get("data")))
+
+        sent = {
+            key: value
+            for key, value in given.items()
+            if value is not None or (keep is not None and key in keep)
+        }
+        outcome = await self._outcome(tool, sent, on_chunk if on_status is not None else None)
+        if isinstance(outcome.output, dict) and "run_id" in outcome.output:
+            return _as(RunResult, outcome.output)
+        raise _error_of(outcome)
+
+    async def _call(self, tool: str, given: dict[str, Json]) -> dict[str, Json]:
+        outcome = await self._outcome(tool, given, None)
+        if outcome.status == "succeeded" and isinstance(outcome.output, dict):
+            return outcome.output
+        raise _error_of(outcome)
+
+    async def _outcome(
+        self,
+        tool: str,
+        given: dict[str, Json],
+        on_chunk: Callable[[dict[str, Json]], None] | None,
+    ) -> ToolOutcome:
+        if self._session is None:
+            raise RuntimeError("the client is not open; use it in `async with`")
+        try:
+            return await self._session.call(tool, given, self._options(), on_chunk)
+        except ProtocolError as error:
+            if error.code != "protocol.closed" or self._process is None:
+                raise
+            raise _agent_ended(await self._process.end(), "answered") from None
+
+    def _options(self) -> CallOptions:
+        from fleetprompt.session import CallOptions
+
+        return CallOptions(project_root=str(self._root), actor=self._actor)
+
+
+def _as(model: type[ModelT], data: Json) -> ModelT:
+    """The data as a model.
+
+    Raises:
+        ProtocolError: the agent's answer has not the shape that protocol.md §7 fixes.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        from fleetprompt_protocol.rpc_error import invalid_params
+
+        problems = invalid_params(error).details
+        raise ProtocolError(
+            "protocol.peer_error",
+            f"The agent's answer is not a {model.__name__} as the protocol defines it.",
+            details=problems,
+        ) from None
+
+
+def _error_of(outcome: ToolOutcome) -> FleetPromptError:
+    if outcome.error is not None:
+        return outcome.error
+    if outcome.status == "canceled":
+        return FleetPromptError("tool.canceled", "The call was cancelled.")
+    return ProtocolError(
+        "protocol.peer_error", f"The agent answered `{outcome.status}` without saying more."
+    )
+
+
+def _without_nulls(given: dict[str, Json]) -> dict[str, Json]:
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _agent_ended(code: int, before: str) -> ProtocolError:
+    how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+    return ProtocolError(
+        "protocol.closed",
+        f"The agent ended with {how} before it {before}; its log says more. "
+        "Unfinished runs can be resumed.",
+        details={"exit_code": code},
+    )

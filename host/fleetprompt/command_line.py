@@ -1,0 +1,156 @@
+"""Finds the command that was asked for, runs it, and says in a sentence or two why it failed.
+
+Each command's own file is imported when that command is asked for, so that `list` does not pay for
+what `run` needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from fleetprompt.exit_codes import ExitCode, exit_code_of_error
+from fleetprompt.output import prepare_streams, stderr_style, width_of, write_json, write_lines
+from fleetprompt_protocol.errors import FleetPromptError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command of `fleetprompt`.
+
+    Its file in `fleetprompt.commands` has a function `add_<name>(parser)`, which declares the
+    arguments and sets `act`, a function from the parsed arguments to an exit code.
+    """
+
+    name: str
+    summary: str
+    module: str
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("list", "List the workflows of a repository", "catalog"),
+    Command("describe", "Show what a workflow takes, gives and does", "workflow"),
+    Command("validate", "Check workflows without running them", "workflow"),
+    Command("run", "Run a workflow and follow it to its end", "run"),
+    Command("resume", "Continue a run, or settle a step of unknown outcome", "resume"),
+    Command("approve", "Show what a run waits for, and decide", "decide"),
+    Command("deny", "Refuse what a run waits for", "decide"),
+    Command("cancel", "Cancel a run", "runs"),
+    Command("show", "Show a run", "runs"),
+    Command("runs", "List runs, the latest first", "runs"),
+)
+"""In the order in which the overview shows them."""
+
+
+def overview() -> str:
+    """What `fleetprompt --help` says."""
+    lines = [
+        "usage: fleetprompt COMMAND [ARGUMENT …]",
+        "",
+        "Runs the workflows of a repository: planned, permitted, paused for approval, resumed",
+        "after a crash.",
+        "",
+        *(f"  {command.name:<10}{command.summary}" for command in COMMANDS),
+        "  agent     Serve an agent host on standard input and output",
+        "",
+        "`fleetprompt COMMAND --help` says more about one; `--version` gives the version.",
+    ]
+    return "\n".join(lines)
+
+
+def parser_of(command: Command) -> argparse.ArgumentParser:
+    """The parser for one command's arguments."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog=f"fleetprompt {command.name}",
+        description=f"{command.summary}.",
+        allow_abbrev=False,
+    )
+    module = import_module(f"fleetprompt.commands.{command.module}")
+    getattr(module, f"add_{command.name}")(parser)
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        help="the repository (default: the nearest directory upwards that holds .fleetprompt/)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    return parser
+
+
+def run_command_line(arguments: list[str]) -> int:
+    """Run the command that the arguments name; gives the exit code and never raises."""
+    prepare_streams()
+    try:
+        return _run(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(ExitCode.USAGE)
+    except KeyboardInterrupt:
+        _say("Interrupted.")
+        return ExitCode.CANCELED
+    except BrokenPipeError:
+        # Whoever read the output has gone; what is still buffered must not raise at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except Exception as error:  # noqa: BLE001  # the last line: a fault is logged, not shown
+        from fleetprompt.state_files import log_path, record_fault
+
+        reference = record_fault(error)
+        _say(
+            f"FleetPrompt failed by a fault of its own. Look for {reference} in {log_path('host')}."
+        )
+        return ExitCode.INTERNAL
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments:
+        _say(overview())
+        return ExitCode.USAGE
+    name = arguments[0]
+    if name in ("-h", "--help", "help"):
+        print(overview())
+        return ExitCode.SUCCEEDED
+    command = next((command for command in COMMANDS if command.name == name), None)
+    if command is None:
+        _say(_unknown(name))
+        return ExitCode.USAGE
+    options = parser_of(command).parse_args(arguments[1:])
+    options.arguments = arguments
+    try:
+        return int(options.act(options))
+    except FleetPromptError as error:
+        return _report(error, options)
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    if name.startswith("-"):
+        return f"`{name}` must follow a command. `fleetprompt --help` lists the commands."
+    close = difflib.get_close_matches(name, [command.name for command in COMMANDS], n=1)
+    hint = f" Did you mean `{close[0]}`?" if close else ""
+    return f"`{name}` is not a command.{hint} `fleetprompt --help` lists the commands."
+
+
+def _report(error: FleetPromptError, options: argparse.Namespace) -> int:
+    from fleetprompt.diagnostic_view import error_lines, files_named
+    from fleetprompt.source_lines import read_sources
+
+    if options.json:
+        write_json({"ok": False, "error": error.to_data()})
+    sources: Mapping[str, list[str]] = read_sources(options.root, files_named(error))
+    write_lines(
+        error_lines(error, sources, width_of(sys.stderr), stderr_style()), stream=sys.stderr
+    )
+    return exit_code_of_error(error)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

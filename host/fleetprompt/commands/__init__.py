@@ -1,0 +1,1 @@
+"""The commands of `fleetprompt`, one file for each family."""

@@ -1,0 +1,65 @@
+"""`approve` and `deny`: a person at a terminal decides what a run waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fleetprompt.connection import add_run_argument, connected, named_run
+from fleetprompt.decisions import Decision, ask_decision, confirm, show_gate
+from fleetprompt.driving import drive, terminal_for_decision
+from fleetprompt_protocol.errors import RequestError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from fleetprompt.following import Ask, StatusListener
+    from fleetprompt.results import Gate, RunResult
+    from fleetprompt.terminal import ControllingTerminal
+
+
+def add_approve(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `fleetprompt approve`."""
+    add_run_argument(parser)
+    parser.set_defaults(act=lambda options: asyncio.run(_decide(options, ask_decision)))
+
+
+def add_deny(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `fleetprompt deny`."""
+    add_run_argument(parser)
+    parser.add_argument("--reason", metavar="TEXT", help="kept with the decision")
+
+    def act(options: argparse.Namespace) -> int:
+        return asyncio.run(_decide(options, _ask_denial(options.reason)))
+
+    parser.set_defaults(act=act)
+
+
+async def _decide(options: argparse.Namespace, ask: Ask) -> int:
+    terminal = terminal_for_decision("What a run waits for")
+    async with connected(options) as client:
+        run_id = await named_run(client, options.run)
+
+        async def begin(on_status: StatusListener) -> RunResult:  # noqa: ARG001  # nothing runs yet
+            result = await client.get(run_id, reissue=True)
+            if not result.gates:
+                raise RequestError(
+                    "gate.not_found",
+                    f"Run {run_id} waits for no decision; it is {result.status}.",
+                )
+            return result
+
+        return await drive(client, options, begin, terminal=terminal, ask=ask)
+
+
+def _ask_denial(reason: str | None) -> Ask:
+    async def ask(gate: Gate, terminal: ControllingTerminal) -> Decision | None:
+        show_gate(gate, terminal)
+        if gate.kind not in ("approval", "effects"):
+            terminal.write_lines([f"A gate of kind {gate.kind} cannot be denied; it stays open."])
+            return None
+        if not await confirm("Deny?", terminal):
+            return None
+        return Decision({"approve": False}, is_denial=True, reason=reason)
+
+    return ask

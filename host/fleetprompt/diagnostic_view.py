@@ -1,0 +1,123 @@
+"""How diagnostics and errors read: what, where with the source line and a caret, hint, code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fleetprompt.cells import cell_width, clip, fold
+from fleetprompt.escaping import escape_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from fleetprompt.results import Diagnostic
+    from fleetprompt.style import Style
+    from fleetprompt_protocol.errors import FleetPromptError
+
+_COLOURS = {"error": "red", "warning": "yellow"}
+
+_TAB = " "
+"""A tab is shown as one cell, so that columns of the file stay columns of the screen."""
+
+
+def diagnostic_lines(
+    diagnostic: Diagnostic, source: Sequence[str], width: int, style: Style
+) -> list[str]:
+    """One finding, with its line of the source when `source` (the file's lines) holds it."""
+    place = _place(diagnostic.file, diagnostic.line, diagnostic.column)
+    severity = style.paint(diagnostic.severity, _COLOURS.get(diagnostic.severity, ""))
+    lines = [f"{style.paint(place, 'bold')}: {severity}"] if place else [severity]
+    lines += [f"  {line}" for line in fold(diagnostic.message, width - 2)]
+    if diagnostic.line is not None and 1 <= diagnostic.line <= len(source):
+        one_line = diagnostic.end_line in (None, diagnostic.line)
+        end = diagnostic.end_column if one_line else None
+        text = source[diagnostic.line - 1]
+        column = diagnostic.column or 1
+        lines += excerpt_lines(text, diagnostic.line, column, end, width, style)
+    if diagnostic.hint:
+        lines += [f"  {line}" for line in fold(f"hint: {diagnostic.hint}", width - 2)]
+    lines.append(style.paint(f"  code: {diagnostic.code}", "dim"))
+    return lines
+
+
+def excerpt_lines(
+    text: str, number: int, column: int, end_column: int | None, width: int, style: Style
+) -> list[str]:
+    """A line of source with carets under the columns from `column` to before `end_column`.
+
+    Columns count characters from 1. A line that is too long is cut so that the carets stay in view.
+    """
+    margin = f"  {number} {style.bar} "
+    room = max(width - cell_width(margin), 8)
+    characters = [
+        _TAB if character == "\t" else escape_line(character) for character in text.rstrip("\r\n")
+    ]
+    first = min(max(column, 1) - 1, len(characters))
+    last = min(max(end_column or column + 1, column + 1) - 1, len(characters))
+    start = 0
+    lead = ""
+    while start < first and cell_width(lead + "".join(characters[start:last])) > room - 2:
+        start += 1
+        lead = style.ellipsis
+    shown = clip(lead + "".join(characters[start:]), room, ellipsis=style.ellipsis)
+    before = cell_width(lead + "".join(characters[start:first]))
+    length = max(1, min(cell_width("".join(characters[first:last])), room - before))
+    blank = " " * (cell_width(margin) - 2)
+    carets = " " * before + style.paint("^" * length, "red")
+    return [f"{margin}{shown}", f"{blank}{style.bar} {carets}"]
+
+
+def error_lines(
+    error: FleetPromptError, sources: Mapping[str, Sequence[str]], width: int, style: Style
+) -> list[str]:
+    """An error that ended a command; `sources` holds the lines of files that it names."""
+    from fleetprompt.results import Diagnostic
+
+    lines = [
+        f"{style.paint('error', 'red')}: {line}" if i == 0 else f"  {line}"
+        for i, line in enumerate(fold(escape_line(error.message), width - 7))
+    ]
+    findings = [Diagnostic.model_validate(item) for item in diagnostics_of(error)]
+    for finding in findings:
+        lines += diagnostic_lines(finding, sources.get(finding.file, ()), width, style)
+    if error.where and not findings:
+        lines += _where_lines(error.where, sources, width, style)
+    lines.append(style.paint(f"  code: {error.code}", "dim"))
+    return lines
+
+
+def diagnostics_of(error: FleetPromptError) -> list[dict[str, Any]]:
+    """The diagnostics that an error carries, escaped for showing; those of no known shape not."""
+    from fleetprompt.escaping import shown
+
+    found = (error.details or {}).get("diagnostics")
+    if not isinstance(found, list):
+        return []
+    known = [item for item in found if isinstance(item, dict) and isinstance(item.get("code"), str)]
+    return [shown(item) for item in known]
+
+
+def files_named(error: FleetPromptError) -> set[str]:
+    """The files whose source lines an error can be shown with, as it names them."""
+    places: Iterable[Mapping[str, Any]] = [*diagnostics_of(error), error.where or {}]
+    return {place["file"] for place in places if isinstance(place.get("file"), str)}
+
+
+def _where_lines(
+    where: Mapping[str, Any], sources: Mapping[str, Sequence[str]], width: int, style: Style
+) -> list[str]:
+    file, line, column = where.get("file"), where.get("line"), where.get("column")
+    if not isinstance(file, str):
+        return []
+    number = line if isinstance(line, int) else None
+    place = column if isinstance(column, int) else None
+    lines = [f"  at {_place(escape_line(file), number, place)}"]
+    source = sources.get(file, ())
+    if number is not None and 1 <= number <= len(source):
+        lines += excerpt_lines(source[number - 1], number, place or 1, None, width, style)
+    return lines
+
+
+def _place(file: str, line: int | None, column: int | None) -> str:
+    parts = [file, *(str(number) for number in (line, column) if number is not None)]
+    return ":".join(part for part in parts if part)

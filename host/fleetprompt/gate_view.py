@@ -1,0 +1,121 @@
+"""How a gate reads to the person who decides it.
+
+First what the system says will happen, then the author's words, then the preview, which earlier
+outputs made and which is marked as such. Nothing of the action is ever cut.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from fleetprompt.cells import fold
+
+if TYPE_CHECKING:
+    from fleetprompt.results import Gate
+    from fleetprompt.style import Style
+
+_PREVIEW_LINES = 40
+"""More does not help a decision; the whole preview stands in `show --json`."""
+
+_TITLES = {
+    "effects": "This run wants to change things",
+    "approval": "Approval wanted",
+    "unknown_outcome": "Nobody can tell whether this step took effect",
+    "ask": "Data wanted",
+    "manual": "A step for a person",
+    "judgement": "A judgement wanted",
+}
+
+
+def gate_lines(gate: Gate, width: int, style: Style) -> list[str]:
+    """The gate as lines of at most `width` cells; expects a gate whose texts are escaped."""
+    title = _TITLES.get(gate.kind, f"Decision wanted ({gate.kind})")
+    place = f": {gate.step_path}" if gate.step_path else ""
+    lines = [style.paint(line, "bold") for line in fold(title + place, width)]
+    if gate.action is not None:
+        lines += ["  What will happen:", *_fact_lines(gate.action, "    ", width)]
+    if gate.items:
+        lines.append("  Steps with side effects:" if gate.kind == "effects" else "  Items:")
+        for item in gate.items:
+            lines += _item_lines(item, width)
+    if gate.prompt:
+        lines += ["  The author asks:", *_indented(gate.prompt, "    ", width)]
+    if gate.preview is not None:
+        lines += _preview_lines(gate.preview, width, style)
+    if gate.expires_at:
+        from fleetprompt.durations import instant_text
+
+        lines.append(style.paint(f"  Open until {instant_text(gate.expires_at)}", "dim"))
+    return lines
+
+
+def _item_lines(item: Any, width: int) -> list[str]:
+    """One entry of a list: its name when it has one, then its other facts beneath."""
+    if not isinstance(item, dict):
+        return _bulleted(_text(item), width)
+    name = next((item[key] for key in _NAMES if isinstance(item.get(key), str)), None)
+    if name is None:
+        first, *rest = _fact_lines(item, "", width - 6) or ["(nothing)"]
+        return [f"    - {first}", *(f"      {line}" for line in rest)]
+    facts = {key: value for key, value in item.items() if value != name}
+    return [*_bulleted(name, width), *_fact_lines(facts, "      ", width)]
+
+
+_NAMES = ("step_path", "step_id")
+
+
+def _fact_lines(facts: Any, indent: str, width: int) -> list[str]:
+    """The facts, one under the other; what is absent, false or empty is left out."""
+    if not isinstance(facts, dict):
+        return _indented(_text(facts), indent, width)
+    lines: list[str] = []
+    for key, value in facts.items():
+        name = key.replace("_", " ")
+        is_empty = value is None or value is False or value in ("", [], {})
+        if is_empty or key in _UNSHOWN:
+            continue
+        if value is True:
+            lines += _indented(name, indent, width)
+        elif isinstance(value, dict):
+            lines += [f"{indent}{name}:", *_fact_lines(value, indent + "  ", width)]
+        elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            lines.append(f"{indent}{name}:")
+            lines += [line for item in value for line in _item_lines(item, width)]
+        else:
+            lines += _indented(f"{name}: {_text(value)}", indent, width)
+    return lines
+
+
+_UNSHOWN = frozenset({"tainted"})
+"""Which arguments were made from data: checked by the agent, and no help to a reader."""
+
+
+def _preview_lines(preview: Any, width: int, style: Style) -> list[str]:
+    text = (
+        preview if isinstance(preview, str) else json.dumps(preview, indent=2, ensure_ascii=False)
+    )
+    lines = fold(text.rstrip("\n"), width - 6)
+    cut = len(lines) - _PREVIEW_LINES
+    if cut > 0:
+        lines = [*lines[:_PREVIEW_LINES], f"({cut} more lines)"]
+    head = fold("Preview (output of earlier steps: not checked, not to be trusted):", width - 2)
+    return [f"  {line}" for line in head] + [f"    {style.bar} {line}" for line in lines]
+
+
+def _bulleted(text: str, width: int) -> list[str]:
+    first, *rest = fold(text, width - 6)
+    return [f"    - {first}", *(f"      {line}" for line in rest)]
+
+
+def _indented(text: str, indent: str, width: int) -> list[str]:
+    return [indent + line for line in fold(text, width - len(indent))]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
+        return shlex.join(value)
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,154 @@
+"""What the agent's tools answer, as models (protocol.md §7).
+
+Fields that an agent adds are kept (`model_dump` gives them back), and none that it leaves out is an
+error unless nothing can be said without it: an older and a newer side understand each other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as it came, unknown fields included."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class ErrorData(_Answer):
+    """An error of a run, a step or a call."""
+
+    code: str
+    message: str = ""
+    details: dict[str, Any] | None = None
+    retryable: bool = False
+    where: dict[str, Any] | None = None
+    """`{file, line, column}`."""
+
+
+class Diagnostic(_Answer):
+    """One finding about the text of a workflow; lines and columns count from 1."""
+
+    code: str
+    severity: str = "error"
+    message: str = ""
+    file: str = ""
+    """Relative to the root."""
+    line: int | None = None
+    column: int | None = None
+    end_line: int | None = None
+    end_column: int | None = None
+    """Just past the last character."""
+    hint: str | None = None
+
+
+class WorkflowSummary(_Answer):
+    """One entry of the catalog."""
+
+    workflow_id: str
+    name: str | None = None
+    description: str | None = None
+    version: str | None = None
+    file_path: str = ""
+    """Relative to the root."""
+    sha256: str | None = None
+    status: str = "unvalidated"
+    """`unvalidated`, `valid`, `invalid`, `stale` or `unreadable`."""
+
+
+class Validation(_Answer):
+    """What validating one workflow found."""
+
+    workflow_id: str | None = None
+    valid: bool
+    sha256: str | None = None
+    digest: str | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+class StepResult(_Answer):
+    """How one step of a run went."""
+
+    step_path: str
+    step_id: str = ""
+    status: str = "pending"
+    """`pending running waiting retrying succeeded failed skipped canceled unknown`."""
+    attempt: int | None = None
+    duration_ms: float | None = None
+    exit_code: int | None = None
+    stderr_tail: str | None = None
+    error: ErrorData | None = None
+
+
+class Gate(_Answer):
+    """A decision that a run waits for."""
+
+    gate_id: str
+    step_path: str | None = None
+    step_id: str | None = None
+    kind: str
+    """`effects approval ask manual unknown_outcome judgement`."""
+    action: Any = None
+    """What will happen, made by the system."""
+    prompt: str | None = None
+    """The author's constant text."""
+    preview: Any = None
+    """Drawn from outputs of earlier steps; not to be trusted."""
+    items: list[Any] | None = None
+    """For `effects`: every step with side effects."""
+    response_schema: Any = None
+    token: str | None = Field(default=None, repr=False)
+    """Opens this gate once; only in the result that opened it, and after a reissue."""
+    expires_at: str | None = None
+
+
+class RunResult(_Answer):
+    """A run, as it stands."""
+
+    ok: bool = True
+    run_id: str
+    correlation_id: str | None = None
+    workflow_id: str | None = None
+    digest: str | None = None
+    status: str
+    """`pending running waiting succeeded failed canceled interrupted`."""
+    outputs: dict[str, Any] = Field(default_factory=dict)
+    """What the workflow declares, by name."""
+    output: Any = None
+    """The value of the last succeeded step."""
+    steps: tuple[StepResult, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    error: ErrorData | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    metrics: dict[str, Any] = Field(default_factory=dict)
+
+
+class Cancellation(_Answer):
+    """The answer to a request to cancel a run."""
+
+    run_id: str
+    accepted: bool
+    status: str | None = None
+
+
+class StepStatus(_Answer):
+    """A status chunk of the stream: what has just happened to a run or one of its steps."""
+
+    text: str = ""
+    run_id: str | None = None
+    step_path: str | None = None
+    """Null when the chunk is about the run."""
+    step_id: str | None = None
+    state: str = ""
+    """`started completed failed skipped waiting retrying canceled unknown`."""
+    attempt: int | None = None
+    duration_ms: float | None = None
+    error: ErrorData | None = None
+    completed: int | None = None
+    """How many steps are finished, of `total`."""
+    total: int | None = None

@@ -1,0 +1,141 @@
+"""How a run reads when it has ended or waits: outputs, steps, status, where to look next."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from fleetprompt.cells import cell_width, fold
+from fleetprompt.durations import duration_text
+from fleetprompt.table import Cell, Column, table_lines
+
+if TYPE_CHECKING:
+    from fleetprompt.results import RunResult, StepResult
+    from fleetprompt.style import Style
+
+_TAIL_LINES = 8
+"""Of a failed step's standard error; the rest stands in `show --json`."""
+
+
+def outputs_text(result: RunResult) -> str:
+    """What the run gives, ending in a line break, or empty: texts as they are, others as JSON.
+
+    One value stands alone, so that it can be piped; several stand under their names. Without
+    declared outputs it is the value of the last succeeded step.
+    """
+    values = result.outputs
+    if not values:
+        values = {} if result.output is None else {"output": result.output}
+    if len(values) == 1:
+        return _ended(_value_text(next(iter(values.values()))))
+    return "".join(_named(name, _value_text(value)) for name, value in values.items())
+
+
+def _named(name: str, text: str) -> str:
+    text = text.rstrip("\n")
+    return f"{name}:\n{text}\n\n" if "\n" in text else f"{name}: {text}\n"
+
+
+def _value_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("\n") or not text else f"{text}\n"
+
+
+def summary_lines(result: RunResult, width: int, style: Style) -> list[str]:
+    """Everything about a run but its outputs; expects a result whose texts are escaped."""
+    lines = step_table(result, width, style)
+    for step in result.steps:
+        if step.status in ("failed", "unknown") and step.stderr_tail:
+            lines += _tail_lines(step, width, style)
+    lines += ["", *_status_lines(result, width, style)]
+    lines.append(f"run {result.run_id}")
+    lines += [f"next: {command}" for command in next_commands(result)]
+    return lines
+
+
+def step_table(result: RunResult, width: int, style: Style) -> list[str]:
+    """One line for each step: name, status, attempts when there were several, time, error."""
+    columns = (
+        Column("STEP", least=12),
+        Column("STATUS"),
+        Column("TRY", align="right"),
+        Column("TIME", align="right"),
+        Column("NOTE", least=10),
+    )
+    rows = [
+        (
+            step.step_path,
+            Cell(f"{style.sign(step.status)} {step.status}", style.colour_of(step.status)),
+            str(step.attempt) if step.attempt is not None and step.attempt > 1 else "",
+            duration_text(step.duration_ms),
+            _note(step),
+        )
+        for step in result.steps
+    ]
+    return table_lines(columns, rows, width, style)
+
+
+def _note(step: StepResult) -> str:
+    if step.error is not None:
+        return f"{step.error.code}: {step.error.message}"
+    return f"exit code {step.exit_code}" if step.exit_code else ""
+
+
+def _tail_lines(step: StepResult, width: int, style: Style) -> list[str]:
+    lines = (step.stderr_tail or "").rstrip("\n").split("\n")[-_TAIL_LINES:]
+    folded = [piece for line in lines for piece in fold(line, width - 4)]
+    head = fold(f"{step.step_path} wrote to its standard error:", width)
+    return ["", *head, *(f"  {style.bar} {line}" for line in folded)]
+
+
+def _status_lines(result: RunResult, width: int, style: Style) -> list[str]:
+    taken = duration_text(_duration_ms(result))
+    status = f"{style.sign(result.status)} {result.status}"
+    line = style.paint(status, style.colour_of(result.status)) + (f" in {taken}" if taken else "")
+    if result.error is None:
+        return [line]
+    text = f"{result.error.message} ({result.error.code})"
+    if cell_width(f"{status} in {taken}: {text}") <= width:
+        return [f"{line}: {text}"]
+    return [line, *(f"  {piece}" for piece in fold(text, width - 2))]
+
+
+def _duration_ms(result: RunResult) -> float | None:
+    from datetime import datetime
+
+    reported = result.metrics.get("duration_ms")
+    if isinstance(reported, int | float):
+        return reported
+    if not (result.started_at and result.finished_at):
+        return None
+    try:
+        started = datetime.fromisoformat(result.started_at)
+        return (datetime.fromisoformat(result.finished_at) - started).total_seconds() * 1000
+    except (TypeError, ValueError):
+        return None
+
+
+def next_commands(result: RunResult) -> list[str]:
+    """The commands that make sense now, most likely first."""
+    run = result.run_id
+    match result.status:
+        case "waiting":
+            kinds = {gate.kind for gate in result.gates}
+            unknown = next(
+                (gate.step_path for gate in result.gates if gate.kind == "unknown_outcome"), None
+            )
+            commands = []
+            if kinds - {"unknown_outcome"} or not kinds:
+                commands.append(f"fleetprompt approve {run}")
+            if unknown is not None:
+                commands.append(f"fleetprompt resume {run} --retry {unknown}")
+            return commands
+        case "interrupted" | "pending":
+            return [f"fleetprompt resume {run}"]
+        case "failed" | "running":
+            return [f"fleetprompt show {run}"]
+        case _:
+            return []

@@ -1,0 +1,388 @@
+"""The host's end of the router dialect with one agent (protocol.md §4).
+
+The agent opens the session with `agent.hello`, proving by its token that it is the one that was
+spawned. The session is ready when the agent has registered its tools, which it does only after it
+has read the welcome: no call can overtake the handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from fleetprompt_protocol.errors import FleetPromptError, ProtocolError, RequestError
+from fleetprompt_protocol.ids import Correlation, new_id
+from fleetprompt_protocol.peer import Peer
+from fleetprompt_protocol.rpc_error import from_rpc_error
+from fleetprompt_protocol.version import __version__
+
+if TYPE_CHECKING:
+    from fleetprompt_protocol.call import CallContext
+    from fleetprompt_protocol.transport import Transport
+
+AGENT_ID = "com.fleetprompt.core"
+"""The agent that runs workflows; its tools are `com.fleetprompt.core/fp_…`."""
+
+PROTOCOL_VERSION = 1
+"""The one version of the router dialect that exists."""
+
+HEARTBEAT_INTERVAL_MS = 15_000
+"""Often enough to tell a frozen agent from a busy one, too seldom to be seen in a profile."""
+
+MAX_FRAME_BYTES = 4 * 1024 * 1024
+"""The longest message that either side takes (protocol.md §1)."""
+
+READY_TIMEOUT_S = 30.0
+"""How long an agent may take to start; a hundred times what it takes on a slow machine."""
+
+DIRECTIVE_S = 900
+"""How long a granted directive holds: long enough for what was asked about, no standing permit."""
+
+Json: TypeAlias = Any
+
+ChunkListener: TypeAlias = Callable[[dict[str, Json]], None]
+"""Told of each chunk of a call's stream, in order: `{call_id, seq, channel, data, done?}`."""
+
+DirectiveDecider: TypeAlias = Callable[[dict[str, Json]], Awaitable[bool]]
+"""Given the params of `agent.directive.request`, says whether the side effects are granted."""
+
+SignalListener: TypeAlias = Callable[[dict[str, Json]], None]
+"""Told of each `agent.signal`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutcome:
+    """The final result of a call: exactly one per call."""
+
+    status: str
+    """`succeeded`, `failed` or `canceled`."""
+    output: Json
+    """Kept when the call failed, too."""
+    error: FleetPromptError | None
+    """Why it failed or was cancelled."""
+    started_at: str | None
+    finished_at: str | None
+    metrics: dict[str, Json]
+
+
+@dataclass(slots=True)
+class _OpenCall:
+    listener: ChunkListener | None
+    last_seq: int = 0
+    fault: Exception | None = None
+    """What the listener raised; it is raised again to the caller, not into the reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What travels with a call beside its input."""
+
+    project_root: str | None = None
+    timeout_ms: int | None = None
+    idempotency_key: str | None = None
+    actor: dict[str, Json] | None = None
+    """`{type: human|agent|system, id, display?}`: who asks; never a permission."""
+    correlation: Correlation | None = None
+    """The three ids; new ones unless given."""
+    context: dict[str, Json] = field(default_factory=dict)
+    """More of `core.tool.call`'s context: `directive_id`, `parent_call_id` …"""
+
+
+class Session:
+    """One session with one agent, from its hello to its end.
+
+    Args:
+        transport: The pipes of the agent's process.
+        token: What the agent must show in its hello; single use.
+        decide_directive: Asked about side effects; without it every directive is denied.
+        on_signal: Told of the agent's signals.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        token: str,
+        *,
+        decide_directive: DirectiveDecider | None = None,
+        on_signal: SignalListener | None = None,
+    ) -> None:
+        self.session_id = new_id()
+        """The id that the welcome gives to the agent."""
+        self.tools: dict[str, dict[str, Json]] = {}
+        """What the agent has registered, by tool id."""
+        self.last_heartbeat: dict[str, Json] | None = None
+        """The params of the latest `agent.heartbeat`."""
+        self.last_heard_s = time.monotonic()
+        """When the latest heartbeat came, on the monotonic clock."""
+        self._token = token
+        self._is_greeted = False
+        self._decide_directive = decide_directive
+        self._on_signal = on_signal
+        self._calls: dict[str, _OpenCall] = {}
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._running: asyncio.Task[str] | None = None
+        # Inline methods are answered in the reader: the welcome is written before any call of ours.
+        self._peer = Peer(
+            transport,
+            {
+                "agent.directive.request": self._directive_requested,
+                "agent.tool.call": self._tool_called,
+            },
+            inline={
+                "agent.hello": self._hello,
+                "agent.tools.register": self._register,
+                "agent.tools.unregister": self._unregister,
+                "agent.tools.query": self._query,
+                "core.ping": lambda _: {},
+            },
+            on_notification=self._notified,
+            framing="newline",
+            max_frame_bytes=MAX_FRAME_BYTES,
+        )
+
+    async def open(self) -> None:
+        """Serve the agent from now on; returns when it is ready to be called.
+
+        Raises:
+            ProtocolError: the handshake failed, the agent ended, or it took too long.
+        """
+        self._running = asyncio.create_task(self._peer.run(), name="session")
+        self._running.add_done_callback(self._ended)
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await self._ready
+        except TimeoutError:
+            raise ProtocolError(
+                "protocol.timeout",
+                f"The agent did not finish its handshake within {READY_TIMEOUT_S:g} s.",
+            ) from None
+
+    async def call(
+        self,
+        tool: str,
+        given: dict[str, Json],
+        options: CallOptions,
+        on_chunk: ChunkListener | None = None,
+    ) -> ToolOutcome:
+        """The final result of a tool of the agent, after all chunks of its stream.
+
+        Args:
+            tool: The tool's name, without the agent's id.
+            given: Its input.
+            options: What travels with it.
+            on_chunk: Told of each chunk; without it no stream is asked for.
+
+        Raises:
+            FleetPromptError: the call could not be made, or the agent went away.
+        """
+        call_id = new_id()
+        open_call = self._calls[call_id] = _OpenCall(on_chunk)
+        params = _call_params(call_id, tool, given, options, is_streamed=on_chunk is not None)
+        try:
+            result = await self._peer.request("core.tool.call", params, send_cancel=False)
+        finally:
+            del self._calls[call_id]
+        if open_call.fault is not None:
+            raise open_call.fault
+        return _outcome(result)
+
+    async def cancel_calls(self, reason: str) -> int:
+        """Ask the agent to cancel every call in flight; gives how many it accepted."""
+        asked = [
+            self._peer.request("core.tool.cancel", {"call_id": call_id, "reason": reason})
+            for call_id in self._calls
+        ]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        return sum(isinstance(item, dict) and item.get("accepted") is True for item in answers)
+
+    def goodbye(self, reason: str) -> None:
+        """Tell the agent that the session ends in good order."""
+        self._peer.notify("core.goodbye", {"reason": reason})
+
+    async def close(self) -> None:
+        """End the session: what is queued goes out, then the pipes are closed."""
+        await self._peer.close()
+
+    # What the agent sends
+
+    def _hello(self, params: dict[str, Json]) -> Json:
+        try:
+            return self._welcome(params)
+        except ProtocolError as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+            raise
+
+    def _welcome(self, params: dict[str, Json]) -> Json:
+        given = params.get("session_token")
+        shown = given.encode("utf-8", "replace") if isinstance(given, str) else b""
+        is_right = hmac.compare_digest(shown, self._token.encode())
+        if not is_right or self._is_greeted:
+            raise ProtocolError(
+                "protocol.unauthorized", "The session token is wrong or was used before."
+            )
+        self._is_greeted = True
+        protocol = params.get("protocol")
+        versions = protocol.get("supported_versions") if isinstance(protocol, dict) else None
+        if not isinstance(versions, list) or PROTOCOL_VERSION not in versions:
+            raise ProtocolError(
+                "protocol.unsupported_version",
+                f"The host speaks version {PROTOCOL_VERSION} of the protocol; the agent does not.",
+            )
+        return {
+            "accepted_version": PROTOCOL_VERSION,
+            "session_id": self.session_id,
+            "heartbeat_interval_ms": HEARTBEAT_INTERVAL_MS,
+            "max_frame_bytes": MAX_FRAME_BYTES,
+            "server": {"core_version": __version__, "instance_id": _INSTANCE_ID},
+        }
+
+    def _check_greeted(self) -> None:
+        if not self._is_greeted:
+            raise ProtocolError("protocol.not_ready", "Say agent.hello first.")
+
+    def _register(self, params: dict[str, Json]) -> Json:
+        self._check_greeted()
+        if params.get("replace") is True:
+            self.tools.clear()
+        registered: list[str] = []
+        rejected: list[Json] = []
+        given = params.get("tools")
+        for tool in given if isinstance(given, list) else []:
+            tool_id = tool.get("tool_id") if isinstance(tool, dict) else None
+            if isinstance(tool_id, str) and tool_id.startswith(f"{AGENT_ID}/"):
+                self.tools[tool_id] = tool
+                registered.append(tool_id)
+            else:
+                error = RequestError("tool.invalid_input", f"A tool_id begins with {AGENT_ID}/.")
+                rejected.append({"tool_id": tool_id, "error": error.to_data()})
+        if not self._ready.done():
+            self._ready.set_result(None)
+        return {"registered": registered, "rejected": rejected}
+
+    def _unregister(self, params: dict[str, Json]) -> Json:
+        self._check_greeted()
+        given = params.get("tool_ids")
+        for tool_id in given if isinstance(given, list) else []:
+            if isinstance(tool_id, str):
+                self.tools.pop(tool_id, None)
+        return {"registered": list(self.tools), "rejected": []}
+
+    def _query(self, params: dict[str, Json]) -> Json:  # noqa: ARG002  # no tool is routed yet
+        self._check_greeted()
+        return {"tools": []}
+
+    async def _tool_called(self, context: CallContext, params: dict[str, Json]) -> Json:  # noqa: ARG002
+        self._check_greeted()
+        tool_id = params.get("tool_id")
+        named = f"`{tool_id[:128]}`" if isinstance(tool_id, str) else "that id"
+        raise RequestError("tool.not_found", f"This host offers no tool {named} to agents.")
+
+    async def _directive_requested(self, context: CallContext, params: dict[str, Json]) -> Json:  # noqa: ARG002
+        self._check_greeted()
+        granted = False
+        if self._decide_directive is not None:
+            granted = await self._decide_directive(params)
+        expires_at = datetime.now(UTC) + timedelta(seconds=DIRECTIVE_S if granted else 0)
+        return {
+            "directive_id": new_id(),
+            "granted": granted,
+            "expires_at": expires_at.isoformat(timespec="milliseconds"),
+        }
+
+    def _notified(self, method: str, params: dict[str, Json]) -> None:
+        if not self._is_greeted:
+            return
+        match method:
+            case "agent.tool.stream":
+                self._streamed(params)
+            case "agent.heartbeat":
+                self.last_heartbeat = params
+                self.last_heard_s = time.monotonic()
+            case "agent.signal" if self._on_signal is not None:
+                self._on_signal(params)
+            case _:
+                pass
+
+    def _streamed(self, params: dict[str, Json]) -> None:
+        call_id, seq = params.get("call_id"), params.get("seq")
+        call = self._calls.get(call_id) if isinstance(call_id, str) else None
+        if call is None or call.listener is None or not isinstance(seq, int):
+            return
+        if seq <= call.last_seq:
+            return
+        call.last_seq = seq
+        if call.fault is None:
+            try:
+                call.listener(params)
+            except Exception as error:  # noqa: BLE001  # the caller's own, raised when its call ends
+                call.fault = error
+
+    def _ended(self, task: asyncio.Task[str]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if not self._ready.done():
+            self._ready.set_exception(
+                ProtocolError("protocol.closed", "The agent ended before it was ready.")
+            )
+            self._ready.exception()  # whoever waits sees it; nobody must
+        if error is not None:
+            raise error
+
+
+_INSTANCE_ID = new_id()
+"""This process, in every welcome that it gives."""
+
+
+def _call_params(
+    call_id: str, tool: str, given: dict[str, Json], options: CallOptions, *, is_streamed: bool
+) -> dict[str, Json]:
+    ids = options.correlation or Correlation(new_id(), new_id())
+    meta: dict[str, Json] = {
+        "v": 1,
+        "ts": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "request_id": ids.request_id,
+        "correlation_id": ids.correlation_id,
+        "causation_id": ids.causation_id or call_id,
+        "stream": is_streamed,
+    }
+    context = dict(options.context)
+    if options.project_root is not None:
+        context["project_root"] = options.project_root
+    params: dict[str, Json] = {
+        "call_id": call_id,
+        "tool_id": f"{AGENT_ID}/{tool}",
+        "input": given,
+        "context": context,
+        "meta": meta,
+    }
+    if options.actor is not None:
+        params["caller"] = meta["actor"] = options.actor
+    if options.timeout_ms is not None:
+        params["timeout_ms"] = options.timeout_ms
+    if options.idempotency_key is not None:
+        params["idempotency_key"] = options.idempotency_key
+    return params
+
+
+def _outcome(result: Json) -> ToolOutcome:
+    if not isinstance(result, dict) or result.get("status") not in _STATUSES:
+        raise ProtocolError(
+            "protocol.peer_error", "The agent gave a result that is not a tool's result."
+        )
+    error = result.get("error")
+    return ToolOutcome(
+        status=result["status"],
+        output=result.get("output"),
+        error=from_rpc_error({"data": error}) if isinstance(error, dict) else None,
+        started_at=result.get("started_at"),
+        finished_at=result.get("finished_at"),
+        metrics=result.get("metrics") or {},
+    )
+
+
+_STATUSES = ("succeeded", "failed", "canceled")

@@ -1,0 +1,56 @@
+"""The host's own files in the user's state directory: what agents log, and faults of ours."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+_MAX_LOG_BYTES = 8 * 1024 * 1024
+"""Past this a log is put aside; one old one is kept."""
+
+
+def state_directory() -> Path:
+    """Where FleetPrompt keeps its state: `FLEETPROMPT_HOME`, or the platform's place for it."""
+    home = os.environ.get("FLEETPROMPT_HOME")
+    if home:
+        return Path(home)
+    import platformdirs
+
+    return platformdirs.user_state_path("fleetprompt")
+
+
+def log_path(name: str) -> Path:
+    """Where the log with this name (`agent`, `host`) is kept."""
+    return state_directory() / "log" / f"{name}.log"
+
+
+def open_log(name: str) -> int:
+    """A descriptor that appends to a log; the null device when the log cannot be written.
+
+    A log is never worth failing for: what cannot be stored will be said by whoever stores it.
+    """
+    path = log_path(name)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.is_file() and path.stat().st_size > _MAX_LOG_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        return os.open(path, flags, 0o600)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+
+def record_fault(error: BaseException) -> str:
+    """Write a fault of ours with its traceback to the host's log; gives the reference to it."""
+    reference = secrets.token_hex(6)
+    text = "".join(traceback.format_exception(error))
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    fd = open_log("host")
+    try:
+        os.write(fd, f"{at} fault {reference}\n{text}\n".encode("utf-8", "backslashreplace"))
+    finally:
+        os.close(fd)
+    return reference
