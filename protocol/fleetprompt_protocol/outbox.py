@@ -50,8 +50,8 @@ class Outbox:
     Args:
         transport: Where they go.
         mark_bytes: The size from which `is_full` is true.
+        limit_bytes: The longest message that the other side takes; whoever puts one has to look.
         stall_s: Seconds without one byte taken after which the peer counts as gone.
-        on_progress: Called after every write.
     """
 
     def __init__(
@@ -59,18 +59,21 @@ class Outbox:
         transport: Transport,
         *,
         mark_bytes: int,
+        limit_bytes: int,
         stall_s: float,
-        on_progress: Callable[[], None],
     ) -> None:
         self.framing: Framing = "newline"
         """How messages are told apart; may change before the first is written."""
         self.mark_bytes = mark_bytes
         """The size from which producers should pause."""
+        self.limit_bytes = limit_bytes
+        """The longest message that the other side takes."""
+        self.on_progress: Callable[[], None] = _nothing
+        """Called after every write."""
         self.queued_bytes = 0
         """JSON text that waits or is being written."""
         self._transport = transport
         self._stall_s = stall_s
-        self._on_progress = on_progress
         self._items: OrderedDict[object, _Item] = OrderedDict()
         self._serial = 0
         self._waker: asyncio.Future[None] | None = None
@@ -149,7 +152,7 @@ class Outbox:
                 on_written()
             if self._drained and not self.is_full:
                 self._wake_producers()
-            self._on_progress()
+            self.on_progress()
 
     async def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -176,3 +179,7 @@ class Outbox:
         for waiter in drained:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _nothing() -> None:
+    pass
