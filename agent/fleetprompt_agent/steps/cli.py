@@ -273,7 +273,8 @@ class _Attempt:
             message = f"{name} ended with exit code {code}."
             failure = _error("step.exit_code", message, exit_code=code, stderr_tail=tail)
         if self._request.output.type == "json":
-            failure = self._read_json(result) if failure is None else failure
+            problem = self._read_json(result)
+            failure = failure or problem
         return failure, "done"
 
     def _read_json(self, result: dict[str, Json]) -> dict[str, Json] | None:

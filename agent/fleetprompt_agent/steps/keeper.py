@@ -226,8 +226,8 @@ class _Watch:
         if phase is _Phase.LINGER:
             self._deadline = now + LINGER_S
         elif phase is _Phase.TERM:
-            self._signal(signal.SIGTERM)
-            self._signal(signal.SIGCONT)  # a stopped process cannot act on a signal
+            # A stopped process can act on a signal only when it goes on.
+            self._signal(signal.SIGTERM, signal.SIGCONT)
             self._deadline = now + self._grace_s
         else:
             if self._phase is _Phase.KILL:
@@ -238,11 +238,12 @@ class _Watch:
             self._deadline = now + self._kill_again_s
         self._phase = phase
 
-    def _signal(self, signum: int) -> None:
+    def _signal(self, *signums: int) -> None:
         if SUBREAPER:
-            signal_descendants(signum)
+            signal_descendants(signums)
         else:
-            _signal_group(self._main, signum)
+            for signum in signums:
+                _signal_group(self._main, signum)
 
     def _kill(self) -> None:
         if SUBREAPER:

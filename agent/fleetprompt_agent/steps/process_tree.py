@@ -71,35 +71,51 @@ def _parent_of(pid: int) -> int | None:
     return int(stat[stat.rindex(b")") + 2 :].split(maxsplit=2)[1])
 
 
-def signal_descendants(signum: int) -> None:
-    """Sends a signal once to every process below this one, as they are found.
+def signal_descendants(signums: tuple[int, ...]) -> None:
+    """Sends the signals once to every process below this one.
 
-    A process that is not a direct child could end and lend its id to a stranger between look and
-    signal, so it is held by a pidfd first and its place in the tree is looked at after that.
+    The tree is looked at in full before the first signal: a parent that dies of it hands its
+    children up, to where a walk in progress has been. What is forked meanwhile is missed.
     """
+    found: list[tuple[int, int | None]] = []
     parents = [os.getpid()]
     while parents:
         parent = parents.pop()
         for child in children_of(parent):
             parents.append(child)
-            _signal_child(parent, child, signum)
+            handle = _hold(parent, child)
+            if handle != _GONE:
+                found.append((child, handle))
+    for pid, handle in found:
+        for signum in signums:
+            with suppress(OSError):
+                if handle is None:
+                    os.kill(pid, signum)
+                else:
+                    signal.pidfd_send_signal(handle, signum)
+        if handle is not None:
+            os.close(handle)
 
 
-def _signal_child(parent: int, child: int, signum: int) -> None:
+_GONE = -1
+
+
+def _hold(parent: int, child: int) -> int | None:
+    """A pidfd of a child, `_GONE` when it is no more, None where the kernel has none to give.
+
+    A process that is not a direct child could end and lend its id to a stranger between look and
+    signal, so its place in the tree is looked at again once it is held.
+    """
     try:
         handle = os.pidfd_open(child)
     except ProcessLookupError:
-        return
-    except (OSError, AttributeError):  # an old kernel, or a filter that forbids it
-        _send(child, signum)
-        return
-    try:
-        if _parent_of(child) in (parent, os.getpid()):
-            signal.pidfd_send_signal(handle, signum)  # type: ignore[attr-defined,unused-ignore] # Linux
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
+        return _GONE
+    except (OSError, AttributeError):
+        return None
+    if _parent_of(child) in (parent, os.getpid()):
+        return handle
+    os.close(handle)
+    return _GONE
 
 
 def _send(pid: int, signum: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fleetprompt_agent.steps import orders
@@ -88,6 +89,8 @@ class Spawner:
         self._idle: list[_Keeper] = []
         self._busy: set[_Keeper] = set()
         self._lost = asyncio.Event()
+        self._is_closing = False
+        self._orphan_timer: asyncio.TimerHandle | None = None
         supervisor.sock.setblocking(False)
         self._loop.add_reader(supervisor.sock.fileno(), self._supervisor_ended)
 
@@ -114,7 +117,7 @@ class Spawner:
         """
         order = program.encode()
         while True:
-            if self.is_lost:
+            if self.is_lost or self._is_closing:
                 raise _lost()
             keeper = self._idle.pop() if self._idle else self._new_keeper()
             process = keeper.run(order, descriptors)
@@ -124,6 +127,9 @@ class Spawner:
 
     async def close(self) -> None:
         """Kills every step and waits until no process of them, nor the supervisor, is left."""
+        self._is_closing = True
+        if self._orphan_timer is not None:
+            self._orphan_timer.cancel()
         for keeper in [*self._idle, *self._busy]:
             keeper.close()
         if not self.is_lost:
@@ -149,7 +155,7 @@ class Spawner:
             if keeper in self._idle:
                 self._idle.remove(keeper)
             if self.is_lost:
-                self._end_adopted()
+                self._watch_for_orphans()
         elif len(self._idle) < IDLE_KEEPERS and not self.is_lost:
             self._idle.append(keeper)
         else:
@@ -159,30 +165,36 @@ class Spawner:
         if not self.is_lost:
             self._lost.set()
             self._loop.remove_reader(self._supervisor.sock.fileno())
-            self._end_adopted()
+            self._watch_for_orphans()
 
-    def _end_adopted(self) -> None:
-        """Kills what has come to this process because supervisor and keeper are both gone.
+    def _watch_for_orphans(self) -> None:
+        """From now on kills what comes to this process because supervisor and keeper are gone.
 
-        Steps live in sessions of their own; a child in our session we started ourselves, and one
-        in the supervisor's session is a keeper or the supervisor.
+        A dying process closes its socket before it hands its children over, so one look is not
+        enough; and any keeper may die later. The looks become rarer, to one a second.
         """
-        if not SUBREAPER:
+        if self._is_closing or not SUBREAPER:
             return
+        if self._orphan_timer is not None:
+            self._orphan_timer.cancel()
+        self._look_for_orphans(0.01)
+
+    def _look_for_orphans(self, pause_s: float) -> None:
+        """Steps live in sessions of their own.
+
+        A child in our session we started ourselves, and one in the supervisor's is a keeper or the
+        supervisor; so nothing else that this process starts may lead a session.
+        """
         ours, theirs = os.getsid(0), self._supervisor.pid
-        orphans = []
         for pid in children_of(os.getpid()):
-            try:
+            with suppress(OSError):
                 session = os.getsid(pid)
                 if session not in (ours, theirs):
-                    orphans.append(pid)
+                    kill_children([pid])
                 if session != ours:
                     os.waitpid(pid, os.WNOHANG)
-            except OSError:
-                pass
-        if orphans:
-            kill_children(orphans)
-            self._loop.call_later(0.02, self._end_adopted)
+        next_pause_s = min(2 * pause_s, 1.0)
+        self._orphan_timer = self._loop.call_later(pause_s, self._look_for_orphans, next_pause_s)
 
 
 class _Keeper:

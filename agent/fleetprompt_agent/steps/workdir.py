@@ -45,9 +45,9 @@ def open_directory(root: Path, relative: str) -> int:
         return base
     try:
         try:
-            found = _openat2(base, relative)
+            found = open_by_kernel(base, relative)
         except NotImplementedError:
-            found = _open_walking(base, relative)
+            found = open_walking(base, relative)
     except (OSError, UnicodeEncodeError) as error:
         raise _refusal(relative, _reason(error)) from error
     finally:
@@ -55,8 +55,13 @@ def open_directory(root: Path, relative: str) -> int:
     return found
 
 
-def _openat2(base: int, relative: str) -> int:
-    """As `openat`, refusing any resolution that leaves `base`."""
+def open_by_kernel(base: int, relative: str) -> int:
+    """As `openat`, refusing any resolution that leaves `base`.
+
+    Raises:
+        NotImplementedError: this kernel cannot.
+        OSError: it does not exist, is no directory, or leaves `base`.
+    """
     if sys.platform != "linux":
         raise NotImplementedError
     import ctypes
@@ -86,8 +91,12 @@ def _openat2(base: int, relative: str) -> int:
     raise OSError(number, os.strerror(number))
 
 
-def _open_walking(base: int, relative: str) -> int:
-    """The same by one `openat` a component, following no symlink at all."""
+def open_walking(base: int, relative: str) -> int:
+    """The same by one `openat` a component, following no symlink at all.
+
+    Raises:
+        OSError: it does not exist, is no directory, leaves `base`, or has a symlink in it.
+    """
     normal = posixpath.normpath(relative)
     if normal == ".." or normal.startswith("../"):
         raise OSError(errno.EXDEV, "leaves the workspace")
