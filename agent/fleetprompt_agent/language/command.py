@@ -16,6 +16,7 @@ from fleetprompt_agent.language.expressions import ExpressionError
 from fleetprompt_agent.language.templates import (
     CLOSING,
     OPENING,
+    Embedded,
     closing_at,
     literal_template,
     parse_text,
@@ -53,6 +54,8 @@ class Word:
     """The text of a word without expressions, quotes resolved."""
     bare: str
     """The literal text that stands outside quotes, where a reference may have been meant."""
+    embedded: tuple[Embedded, ...]
+    """The expressions in it, with offsets in the command."""
     name: str | None
     """`k` of `k=v` and `k:=json`; its `value` is then what follows."""
     start: int
@@ -136,7 +139,7 @@ class _Splitter:
                 "command.json", "a space must follow the JSON", self.position, end + 1
             )
         self.position = end
-        return Word(value, None, "", name, start, end)
+        return Word(value, None, "", (), name, start, end)
 
     def _text(self, name: str | None, start: int) -> Word:
         """A word put together from literal text, quoted text and expressions."""
@@ -189,12 +192,13 @@ class _Splitter:
         self.position = end + len(CLOSING)
         span = text[position : self.position]
         try:
-            parse_text(span)
+            whole = parse_text(span).whole
         except ExpressionError as error:
             raise ExpressionError(
                 error.kind, error.message, position + error.start, position + error.end
             ) from None
-        parts.embed(span)
+        if whole is not None:
+            parts.embed(span, whole, position)
         return True
 
     def _quoted(self, parts: _Parts, quote: str) -> None:
@@ -225,6 +229,7 @@ class _Parts:
     def __init__(self) -> None:
         self.pieces: list[tuple[bool, str]] = []
         self.bare: list[str] = []
+        self.embedded: list[Embedded] = []
 
     def add(self, text: str, *, quoted: bool = False) -> None:
         """Literal text."""
@@ -234,8 +239,13 @@ class _Parts:
         else:
             self.pieces.append((False, text))
 
-    def embed(self, span: str) -> None:
-        """One `${{ … }}`, as it is written."""
+    def embed(self, span: str, whole: Embedded, offset: int) -> None:
+        """One `${{ … }}`, as it is written at `offset`."""
+        self.embedded.append(
+            Embedded(
+                whole.expression, whole.start + offset, whole.end + offset, whole.inner + offset
+            )
+        )
         self.bare.append(" ")
         self.pieces.append((True, span))
 
@@ -245,7 +255,7 @@ class _Parts:
         bare = "".join(self.bare)
         if not any(embedded for embedded, _ in pieces):
             literal = "".join(text for _, text in pieces)
-            return Word(literal_template(literal), literal, bare, name, start, end)
+            return Word(literal_template(literal), literal, bare, (), name, start, end)
         template = ""
         for place, (embedded, text) in enumerate(pieces):
             if embedded:
@@ -258,7 +268,7 @@ class _Parts:
             if not place and escaped.startswith("$$") and not escaped.startswith("$" + OPENING):
                 escaped = "$" + escaped
             template += escaped
-        return Word(template, None, bare, name, start, end)
+        return Word(template, None, bare, tuple(self.embedded), name, start, end)
 
 
 def _refuse_constant(name: str) -> float:

@@ -1,0 +1,444 @@
+"""Which names have a value where, and whether what is written refers to them.
+
+Every text of a workflow that may hold expressions passes through here once: it is parsed, its
+references are checked against what is known, and those to steps are kept as possible edges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fleetprompt_agent.language.expressions import (
+    ROOTS,
+    Expression,
+    ExpressionError,
+    parse_expression,
+)
+from fleetprompt_agent.language.expressions.syntax import ListOf, Literal, MapOf
+from fleetprompt_agent.language.references import loose_references, shorthand_source
+from fleetprompt_agent.language.templates import (
+    CLOSING,
+    OPENING,
+    Embedded,
+    closing_at,
+    parse_template,
+    parse_text,
+)
+from fleetprompt_indexer.document import ListNode, MapNode, Node, ScalarNode
+from fleetprompt_indexer.vocabulary import (
+    GATE_RESULT_FIELDS,
+    NAMESPACES,
+    RESULT_FIELDS,
+    closest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from fleetprompt_agent.language.actions import Action
+    from fleetprompt_agent.language.command import Word
+    from fleetprompt_agent.language.diagnostics import Location, Report
+    from fleetprompt_agent.language.expressions import Reference
+    from fleetprompt_agent.language.models import Step
+
+Fragment = tuple[str, int, int]
+
+_TEXT_FIELDS = ("stdout", "stderr", "text", "body", "status", "effect", "reason", "actor")
+"""Result fields that are text, and so have no fields of their own."""
+_ROOT_FIELDS = {"run": ("id", "status", "error"), "step": ("idempotency_key",)}
+
+
+@dataclass(slots=True)
+class Draft:
+    """A step on its way into the plan."""
+
+    step: Step
+    location: Location
+    """`("steps", 2)` or `("finally", 0)`."""
+    action: Action | None = None
+    gate: bool = False
+    """Whether a person is asked, so that the result tells what was decided."""
+    references: dict[str, Location] = field(default_factory=dict)
+    """Steps that it reads, and where it does so first."""
+
+    @property
+    def in_finally(self) -> bool:
+        """Whether it stands under `finally:`."""
+        return self.location[0] == "finally"
+
+    @property
+    def place(self) -> int:
+        """Its number in its list, from 0."""
+        place = self.location[1]
+        assert isinstance(place, int)  # noqa: S101 - a list's location
+        return place
+
+    @property
+    def item_name(self) -> str | None:
+        """How `for_each` names the item."""
+        return (self.step.as_ or "item") if self.step.for_each is not None else None
+
+    def result_fields(self) -> tuple[str, ...] | None:
+        """What the step's result has; None when that is not known."""
+        if self.step.for_each is not None:
+            return (*RESULT_FIELDS, "json", "items", *GATE_RESULT_FIELDS * self.gate)
+        fields: tuple[str, ...] = RESULT_FIELDS
+        if self.gate:
+            fields += GATE_RESULT_FIELDS
+        if self.step.workflow is not None:
+            fields += ("json",)
+        elif self.action is not None:
+            namespace = NAMESPACES.get(self.action.namespace)
+            if namespace is None:
+                return None
+            fields += tuple(
+                name.rstrip("?")
+                for name in namespace.result
+                if name != "json?" or self.gives_json or self.action.namespace != "cli"
+            )
+        elif self.step.command is not None or self.step.tool is not None:
+            return None
+        return fields
+
+    @property
+    def gives_json(self) -> bool:
+        """Whether the step declares JSON output."""
+        output = self.step.output
+        return (output if isinstance(output, str) else output.type) == "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a text stands."""
+
+    roots: tuple[str, ...]
+    """The names that have a value."""
+    owner: Draft | None = None
+    """The step it belongs to."""
+    item: bool = False
+    """Whether the item of `for_each` has a value."""
+    ended: bool = False
+    """Whether the run's status is known: in `finally`."""
+
+
+class Scopes:
+    """Checks every expression and template of one workflow."""
+
+    def __init__(
+        self,
+        report: Report,
+        drafts: Mapping[str, Draft],
+        inputs: Collection[str],
+        secrets: Collection[str],
+        *,
+        is_graph: bool,
+    ) -> None:
+        self._report = report
+        self._drafts = drafts
+        self._inputs = inputs
+        self._secrets = secrets
+        self._is_graph = is_graph
+
+    # texts
+
+    def expression(self, source: str | bool, location: Location, place: Place) -> str | None:
+        """A bare expression as the plan keeps it; None when it has faults."""
+        if isinstance(source, bool):
+            self._warn_constant(location, source)
+            return "true" if source else "false"
+        inner, offset = _bare(source)
+        shorthand = shorthand_source(inner)
+        try:
+            expression = parse_expression(shorthand or inner)
+        except ExpressionError as error:
+            self._syntax(error, location, (source, offset + error.start, offset + error.end))
+            return None
+        if shorthand is not None:
+            whole = Embedded(expression, offset, offset + len(inner), offset)
+            self._embedded(whole, source, location, place)
+        else:
+            for reference in expression.references:
+                fragment = (source, offset + reference.start, offset + reference.end)
+                self._check(reference, expression, location, fragment, place)
+        if not expression.references and location[-1] != "for_each":
+            self._warn_constant(location, None)
+        return shorthand or inner
+
+    def condition(self, source: str | bool, location: Location, place: Place) -> str | None:
+        """A bare expression that must be able to give true or false."""
+        kept = self.expression(source, location, place)
+        if kept is not None:
+            tree = parse_expression(kept).tree
+            is_value = isinstance(tree, Literal) and not isinstance(tree.value, bool)
+            if is_value or isinstance(tree, ListOf | MapOf):
+                message = f"`{location[-1]}` gives true or false; this is another value"
+                self._report.add("expression.type", message, location)
+        return kept
+
+    def template(self, node: Node | None, location: Location, place: Place) -> None:
+        """Check every text beneath a node."""
+        match node:
+            case ScalarNode(value=str(text)):
+                self.text(text, location, place)
+            case ListNode(items=items):
+                for number, item in enumerate(items):
+                    self.template(item, (*location, number), place)
+            case MapNode(entries=entries):
+                for key, value in entries:
+                    if OPENING in key.text:
+                        message = "a key is taken as it is written; only values hold expressions"
+                        self._report.add(
+                            "template.key", message, (*location, key.text), on_key=True
+                        )
+                    self.template(value, (*location, key.text), place)
+            case _:
+                pass
+
+    def text(self, text: str, location: Location, place: Place) -> None:
+        """Check one text."""
+        try:
+            parsed = parse_text(text)
+        except ExpressionError as error:
+            self._syntax(error, location, (text, error.start, error.end))
+            return
+        for part in parsed.parts:
+            if isinstance(part, Embedded):
+                self._embedded(part, text, location, place)
+        if parsed.whole is None:
+            bare = _without(text, parsed.embedded)
+            self._loose(bare, text, location, place)
+
+    def words(self, text: str, words: Sequence[Word], location: Location, place: Place) -> None:
+        """Check the words of a command, whose references know their places in it."""
+        for word in words:
+            for part in word.embedded:
+                self._embedded(part, text, location, place)
+            if not isinstance(word.value, str):
+                self._json_word(text, word, location, place)
+            elif "$" in word.bare:
+                self._loose(word.bare, text, location, place)
+
+    def _json_word(self, text: str, word: Word, location: Location, place: Place) -> None:
+        fragment = (text, word.start, word.end)
+        try:
+            template = parse_template(word.value)
+        except ExpressionError as error:
+            self._syntax(error, location, fragment)
+            return
+        for reference in template.references:
+            self._check(reference, None, location, fragment, place)
+
+    def _embedded(self, part: Embedded, text: str, location: Location, place: Place) -> None:
+        is_shorthand = part.inner == part.start
+        for reference in part.expression.references:
+            if is_shorthand:
+                fragment = (text, part.start, part.end)
+            else:
+                fragment = (text, part.inner + reference.start, part.inner + reference.end)
+            self._check(reference, part.expression, location, fragment, place)
+
+    def _loose(self, bare: str, text: str, location: Location, place: Place) -> None:
+        values: list[str] = []
+        owner = place.owner
+        if place.item and owner is not None and owner.item_name is not None:
+            values = ["item", "index", owner.item_name]
+        for found in loose_references(bare, self._drafts, place.roots, values):
+            start = text.find(found.text)
+            self._report.add(
+                "reference.in_text",
+                f"`{found.text}` has no effect inside a longer text",
+                location,
+                hint=f"write `{found.fix}`, or `\\{found.text}` in a command for the text itself"
+                if location[-1] == "command"
+                else f"write `{found.fix}`",
+                fragment=(text, start, start + len(found.text)),
+            )
+
+    def _syntax(self, error: ExpressionError, location: Location, fragment: Fragment) -> None:
+        self._report.add(
+            f"expression.{error.kind}", f"{error.message}", location, fragment=fragment
+        )
+
+    def _warn_constant(self, location: Location, value: bool | None) -> None:
+        always = "the same" if value is None else "true" if value else "false"
+        self._report.add(
+            "condition.constant",
+            f"`{location[-1]}` is always {always}",
+            location,
+            severity="warning",
+        )
+
+    # references
+
+    def _check(
+        self,
+        reference: Reference,
+        expression: Expression | None,
+        location: Location,
+        fragment: Fragment,
+        place: Place,
+    ) -> None:
+        root, path = reference.root, reference.path
+        owner = place.owner
+        names: tuple[str, ...] = place.roots
+        if place.item and owner is not None and owner.item_name is not None:
+            names += ("item", "index")
+            if (path[:1] == (owner.item_name,) and reference.shorthand) or root == owner.item_name:
+                return
+        if root not in names:
+            self._unknown_root(reference, location, fragment, names)
+        elif root == "steps":
+            self._check_step(reference, location, fragment, place)
+        elif root == "inputs":
+            self._check_name(reference, self._inputs, "input", location, fragment)
+        elif root == "secrets":
+            self._check_name(reference, self._secrets, "secret", location, fragment)
+            if expression is None or not expression.is_path:
+                message = "a secret stands alone: `${{ secrets.NAME }}`, without operators"
+                self._report.add("reference.secret", message, location, fragment=fragment)
+        elif root in _ROOT_FIELDS:
+            self._check_name(reference, _ROOT_FIELDS[root], f"`{root}` field", location, fragment)
+            if root == "run" and path[:1] in (("status",), ("error",)) and not place.ended:
+                message = f"`run.{path[0]}` is known in `finally` only"
+                self._report.add("reference.not_here", message, location, fragment=fragment)
+
+    def _unknown_root(
+        self, reference: Reference, location: Location, fragment: Fragment, names: tuple[str, ...]
+    ) -> None:
+        root = reference.root
+        if root in ROOTS:
+            message = f"`{root}` has no value here; there is {_listed(names)}"
+            self._report.add("reference.not_here", message, location, fragment=fragment)
+            return
+        hint = None
+        if root in self._drafts:
+            hint = f"write `${root}` or `steps.{root}` for the step"
+        elif root in self._inputs:
+            hint = f"write `inputs.{root}`"
+        elif close := closest(root, names):
+            hint = f"did you mean `{close}`?"
+        message = f"no `{root}` here; there is {_listed(names)}"
+        self._report.add("reference.unknown", message, location, hint=hint, fragment=fragment)
+
+    def _check_name(
+        self,
+        reference: Reference,
+        known: Collection[str],
+        what: str,
+        location: Location,
+        fragment: Fragment,
+    ) -> None:
+        if not reference.path or reference.path[0] in known:
+            return
+        name = str(reference.path[0])
+        close = closest(name, known)
+        hint = f"did you mean `{close}`?" if close else None
+        if hint is None and known:
+            hint = f"there is {_listed(tuple(known))}"
+        message = f"no {what} `{name}`"
+        self._report.add("reference.unknown", message, location, hint=hint, fragment=fragment)
+
+    def _check_step(
+        self, reference: Reference, location: Location, fragment: Fragment, place: Place
+    ) -> None:
+        path = reference.path
+        if not path or not isinstance(path[0], str):
+            self._report.add(
+                "reference.computed",
+                "name the step: which steps are read must be known before the run",
+                location,
+                hint="write `steps.STEP_ID.FIELD`",
+                fragment=fragment,
+            )
+            return
+        name = path[0]
+        draft = self._drafts.get(name)
+        if draft is None:
+            close = closest(name, self._drafts)
+            hint = f"did you mean `{close}`?" if close else None
+            if hint is None and reference.shorthand:
+                hint = "write `$$` for the sign itself"
+            message = f"no step `{name}`"
+            self._report.add("reference.unknown", message, location, hint=hint, fragment=fragment)
+            return
+        if not self._is_readable(draft, location, fragment, place):
+            return
+        if place.owner is not None:
+            place.owner.references.setdefault(name, location)
+        if len(path) > 1:
+            self._check_field(draft, reference, location, fragment)
+
+    def _is_readable(
+        self, draft: Draft, location: Location, fragment: Fragment, place: Place
+    ) -> bool:
+        """Whether the step has ended, or can have, when the text is evaluated."""
+        owner = place.owner
+        name = draft.step.id
+        if owner is None:
+            return True
+        if owner is draft:
+            hint = "write `result` for what it has just given" if "result" in place.roots else None
+            message = f"step `{name}` refers to itself"
+            self._report.add("reference.self", message, location, hint=hint, fragment=fragment)
+            return False
+        is_later = draft.place > owner.place and (owner.in_finally or not self._is_graph)
+        if owner.in_finally == draft.in_finally:
+            if not is_later:
+                return True
+            hint = None if owner.in_finally else "move it up, or set `type: graph`"
+        elif owner.in_finally:
+            return True
+        else:
+            hint = None
+        message = f"step `{name}` comes later"
+        self._report.add("reference.later", message, location, hint=hint, fragment=fragment)
+        return False
+
+    def _check_field(
+        self, draft: Draft, reference: Reference, location: Location, fragment: Fragment
+    ) -> None:
+        known = draft.result_fields()
+        name = reference.path[1]
+        if known is None:
+            return
+        if name not in known:
+            hint = None
+            if name == "json":
+                hint = f"declare `output: json` in step `{draft.step.id}`"
+            elif name in GATE_RESULT_FIELDS:
+                hint = f"step `{draft.step.id}` has no `approval`"
+            elif close := closest(str(name), known):
+                hint = f"did you mean `{close}`?"
+            else:
+                hint = f"it has {_listed(known)}"
+            message = f"the result of step `{draft.step.id}` has no `{name}`"
+            self._report.add(
+                "reference.unknown_field", message, location, hint=hint, fragment=fragment
+            )
+        elif len(reference.path) > 2 and name in _TEXT_FIELDS:
+            message = f"`{name}` is text, and has no `{reference.path[2]}`"
+            self._report.add("expression.type", message, location, fragment=fragment)
+
+
+def _bare(source: str) -> tuple[str, int]:
+    """The expression of a field that is one, with its offset: `${{ }}` around it may stand."""
+    text = source.strip()
+    offset = source.find(text)
+    if text.startswith(OPENING) and closing_at(text, len(OPENING)) == len(text) - len(CLOSING):
+        inner = text[len(OPENING) : -len(CLOSING)]
+        text = inner.strip()
+        offset += len(OPENING) + inner.find(text)
+    return text, offset
+
+
+def _without(text: str, embedded: Sequence[Embedded]) -> str:
+    """The text with blanks for its expressions, so that offsets stay."""
+    for part in embedded:
+        text = text[: part.start] + " " * (part.end - part.start) + text[part.end :]
+    return " " + text[1:] if text.startswith("$$") else text
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:12])
+    return f"{shown}, …" if len(names) > 12 else shown

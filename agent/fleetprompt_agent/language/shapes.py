@@ -1,0 +1,354 @@
+"""A document's tree to models: every shape is checked, and each fault is put where it stands.
+
+A field at fault is reported, taken out, and the rest is read on, so that one pass over a file finds
+everything. What was taken out is remembered, so that nothing complains of its absence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from fleetprompt_agent.language import models
+from fleetprompt_indexer.document import ListNode, MapNode, Node, ScalarNode
+from fleetprompt_indexer.vocabulary import (
+    STEP_FIELDS,
+    WORKFLOW_FIELDS,
+    canonical_name,
+    closest,
+    fields_of,
+    hint_for_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from pydantic import BaseModel
+    from pydantic_core import ErrorDetails
+
+    from fleetprompt_agent.language.diagnostics import Location, Report
+    from fleetprompt_indexer.vocabulary import Level
+
+STEP_LISTS = ("steps", "finally")
+_BY_ENTRY = ("inputs", "outputs", "secrets", "env")
+"""Maps at the top of which one entry is taken out, and not the whole."""
+_TAGGED = ("approval", "output")
+"""Fields that are a word or a map; pydantic puts which one after the field's name."""
+_ROUNDS = 4
+
+_MODELS: Mapping[str, type[BaseModel]] = {
+    "allow": models.Allow,
+    "approval": models.Approval,
+    "ask": models.Ask,
+    "concurrency": models.Concurrency,
+    "defaults": models.Defaults,
+    "limits": models.Limits,
+    "output": models.Output,
+    "retry": models.Retry,
+    "tools": models.Tools,
+}
+
+
+@dataclass(slots=True)
+class Shapes:
+    """What could be read of a file."""
+
+    workflow: models.Workflow
+    removed: set[Location] = field(default_factory=set)
+    """Fields that were at fault, or are not supported, and are not in `workflow`."""
+
+    def is_removed(self, location: Location, *names: str) -> bool:
+        """Whether one of these fields stood at the location and was taken out."""
+        return any((*location, name) in self.removed for name in names)
+
+
+def read_shapes(
+    root: MapNode, report: Report, also_supported: Collection[str] = ()
+) -> Shapes | None:
+    """The models of a document; None when there is nothing left to look at.
+
+    Args:
+        root: The document.
+        report: Gets every finding.
+        also_supported: Fields to take although the vocabulary says that they are not enforced.
+    """
+    removed: set[Location] = set()
+    data = _plain_workflow(root, report, removed, also_supported)
+    for _ in range(_ROUNDS):
+        try:
+            return Shapes(models.Workflow.model_validate(data), removed)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                _report(detail, report)
+                if not _prune(data, _location(detail), removed):
+                    return None
+    return None
+
+
+# plain data
+
+
+def _plain_workflow(
+    root: MapNode, report: Report, removed: set[Location], also_supported: Collection[str]
+) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for name, node in _fields(root, "workflow", (), report, removed, also_supported):
+        if name in STEP_LISTS and isinstance(node, ListNode):
+            data[name] = [
+                _plain_step(item, (name, place), report, removed, also_supported)
+                for place, item in enumerate(node.items)
+            ]
+        elif name == "version" and isinstance(node, ScalarNode) and node.value is not None:
+            data[name] = node.text
+        else:
+            data[name] = _plain(name, node)
+    return data
+
+
+def _plain_step(
+    node: Node,
+    location: Location,
+    report: Report,
+    removed: set[Location],
+    also_supported: Collection[str],
+) -> Any:
+    if not isinstance(node, MapNode):
+        return node.to_python()
+    fields = _fields(node, "step", location, report, removed, also_supported)
+    return {name: _plain(name, value) for name, value in fields}
+
+
+def _plain(name: str, node: Node) -> Any:
+    """Plain data; the values of variables are the text that was written (`1.10` stays `1.10`)."""
+    if name == "env" and isinstance(node, MapNode):
+        return {
+            key.text: value.text
+            if isinstance(value, ScalarNode) and value.value is not None
+            else value.to_python()
+            for key, value in node.entries
+        }
+    return node.to_python()
+
+
+def _fields(
+    node: MapNode,
+    level: Level,
+    location: Location,
+    report: Report,
+    removed: set[Location],
+    also_supported: Collection[str],
+) -> list[tuple[str, Node]]:
+    """The entries by canonical name, without those that are refused."""
+    table = fields_of(level)
+    kept: dict[str, Node] = {}
+    for key, value in node.entries:
+        name = canonical_name(level, key.text)
+        known = table.get(name)
+        if known is not None and not known.supported and name not in also_supported:
+            report.add(
+                "field.not_supported",
+                f"`{name}` is not supported yet; a field that is not enforced is refused",
+                (*location, name),
+                on_key=True,
+            )
+            removed.add((*location, name))
+        elif name in kept:
+            other = "alias" if key.text != name else "name"
+            message = f"`{key.text}` and its {other} stand side by side; keep `{name}`"
+            report.add("field.twice", message, (*location, key.text), on_key=True)
+        else:
+            kept[name] = value
+    return list(kept.items())
+
+
+# faults
+
+
+def _location(detail: ErrorDetails) -> Location:
+    """Pydantic's place without the names of union members."""
+    location: list[str | int] = []
+    after_tag = False
+    for part in detail["loc"]:
+        if not after_tag or part not in ("map", "word"):
+            location.append(part)
+        after_tag = part in _TAGGED and not after_tag and location[:1] != ["inputs"]
+    return tuple(location)
+
+
+def _prune(data: dict[str, Any], location: Location, removed: set[Location]) -> bool:
+    """Take the field at fault out of the data; False when the whole cannot be read."""
+    head = location[0]
+    if head in STEP_LISTS and len(location) > 1:
+        place = location[1]
+        assert isinstance(place, int)  # noqa: S101 - `steps` is a list
+        steps = data[str(head)]
+        if not isinstance(steps[place], dict):
+            steps[place] = {}
+        name = location[2] if len(location) > 2 else "id"
+        removed.add((head, place, name))
+        if len(location) == 2:
+            removed.update((head, place, known) for known in STEP_FIELDS)
+        steps[place].pop(name, None)
+        if name == "id":
+            steps[place]["id"] = f"_{head}_{place}"
+        return True
+    if head == "steps":
+        return False
+    value = data.get(str(head))
+    if head in _BY_ENTRY and len(location) > 1 and isinstance(value, dict):
+        value.pop(location[1], None)
+        removed.add(location[:2])
+        return True
+    removed.add(location[:1])
+    return data.pop(str(head), _NOTHING) is not _NOTHING
+
+
+_NOTHING = object()
+
+
+def _report(detail: ErrorDetails, report: Report) -> None:
+    location = _location(detail)
+    kind = detail["type"]
+    if location[-1] == "[key]":
+        location = location[:-1]
+        message = f"`{location[-1]}` is no name here: a name has {detail['msg']}"
+        report.add("value.name", message, location, on_key=True)
+    elif kind == "extra_forbidden":
+        _report_unknown(location, report)
+    elif kind == "missing":
+        *owner, name = location
+        report.add("field.missing", f"{_owner(owner)} needs `{name}`", tuple(owner))
+    elif kind == "literal_error":
+        _report_choice(detail, location, report)
+    else:
+        code = kind if "." in kind else _CODES.get(kind, "value.type")
+        value = detail["input"]
+        message = f"{_shown(location)} is {_expected(detail, location)}, not {_found(value)}"
+        if code == "value.range":
+            message = f"{_shown(location)}: {_bound(detail)}"
+        report.add(code, message, location, hint=_type_hint(location, code, value))
+
+
+def _report_unknown(location: Location, report: Report) -> None:
+    *owner, name = location
+    level = _level(owner)
+    if level is not None:
+        hint = hint_for_key(level, str(name))
+    else:
+        model = _MODELS.get(str(owner[-1]))
+        known = [info.alias or key for key, info in model.model_fields.items()] if model else []
+        close = closest(str(name), known)
+        hint = f"did you mean `{close}`?" if close else f"it has {', '.join(known)}"
+    message = f"{_owner(owner)} has no `{name}`"
+    report.add("field.unknown", message, location, hint=hint, on_key=True)
+
+
+def _report_choice(detail: ErrorDetails, location: Location, report: Report) -> None:
+    expected = detail.get("ctx", {}).get("expected", "").replace("'", "`")
+    value = detail["input"]
+    choices = [word for word in expected.split("`") if word.strip(" ,") not in ("", "or")]
+    close = closest(value, choices) if isinstance(value, str) else None
+    hint = f"did you mean `{close}`?" if close else None
+    if location[-1] == "approval":
+        expected += ", or a map with `prompt` and `preview`"
+        hint = hint or "write `approval: required`"
+    code = "value.choice" if isinstance(value, str) else "value.type"
+    message = f"{_shown(location)} is {expected}, not {_found(value)}"
+    report.add(code, message, location, hint=hint)
+
+
+_CODES = {
+    "string_too_long": "value.range",
+    "string_too_short": "value.range",
+    "too_long": "value.range",
+    "too_short": "value.range",
+    "greater_than_equal": "value.range",
+    "less_than_equal": "value.range",
+}
+
+_PYDANTIC_TYPES = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a map",
+    "model_type": "a map",
+}
+
+
+def _level(owner: list[str | int]) -> Level | None:
+    if not owner:
+        return "workflow"
+    return "step" if len(owner) == 2 and owner[0] in STEP_LISTS else None
+
+
+def _owner(owner: list[str | int]) -> str:
+    level = _level(owner)
+    if level is not None:
+        return f"a {level}"
+    return f"`{owner[-1]}`"
+
+
+def _shown(location: Location) -> str:
+    """The field as a message names it: `retry.max_attempts`, an item of `needs`."""
+    if len(location) == 2 and location[0] in STEP_LISTS:
+        return "a step"
+    inner = location[2:] if location[0] in STEP_LISTS else location
+    if inner and isinstance(inner[-1], int):
+        return f"an item of `{'.'.join(str(part) for part in inner[:-1])}`"
+    return f"`{'.'.join(str(part) for part in inner)}`"
+
+
+def _expected(detail: ErrorDetails, location: Location) -> str:
+    kind = detail["type"]
+    if "." in kind:
+        return detail["msg"]
+    inner = location[2:] if location[0] in STEP_LISTS else location
+    if len(inner) == 1:
+        table = STEP_FIELDS if location[0] in STEP_LISTS else WORKFLOW_FIELDS
+        known = table.get(str(inner[0]))
+        if known is not None:
+            return known.shape
+    return _PYDANTIC_TYPES.get(kind, "something else")
+
+
+def _bound(detail: ErrorDetails) -> str:
+    context = detail.get("ctx", {})
+    if "ge" in context:
+        return f"at least {context['ge']}"
+    if "le" in context:
+        return f"at most {context['le']}"
+    unit = "character" if isinstance(detail["input"], str) else "item"
+    if "min_length" in context:
+        return f"at least {context['min_length']} {unit}"
+    return f"at most {context.get('max_length')} {unit}s"
+
+
+def _found(value: Any) -> str:
+    """What stands there, for a message: its text when that is short, else its type."""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f"`{value}`" if len(value) <= 40 and value.isprintable() else "this text"
+    return "a list" if isinstance(value, list) else "a map"
+
+
+def _type_hint(location: Location, code: str, value: Any) -> str | None:
+    name = location[-1]
+    if code == "value.duration" and isinstance(value, int) and not isinstance(value, bool):
+        return f"say the unit: `{value}s`"
+    if name == "needs" and isinstance(value, str):
+        return f"write `[{value}]`"
+    if name == "env" or "env" in location:
+        return "variables are text"
+    if code == "value.type" and isinstance(value, (int, float)) and name in ("name", "description"):
+        return "quote it"
+    return None
