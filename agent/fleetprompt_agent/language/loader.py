@@ -105,7 +105,7 @@ def load_workflow(
             plan = with_place(plan, file_path=file, sha256=sha256)
     except WorkflowError as error:
         report.take((error.details or {}).get("diagnostics", ()))
-    except Exception:
+    except Exception as error:  # noqa: BLE001 - a file must never take the agent down
         log.error("a workflow could not be compiled", file=file, error=traceback_text(error))
         message = "the file could not be read because of a fault in FleetPrompt"
         report.add("internal", message, ())
