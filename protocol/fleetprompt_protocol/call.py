@@ -39,6 +39,7 @@ class CallContext:
         "params",
         "peer",
         "request_id",
+        "size_bytes",
         "task",
     )
 
@@ -48,6 +49,7 @@ class CallContext:
         request_id: RequestId,
         method: str,
         params: dict[str, Json],
+        size_bytes: int,
         batch: Batch | None,
         canceller: Canceller,
     ) -> None:
@@ -59,6 +61,8 @@ class CallContext:
         """Its method."""
         self.params = params
         """Its parameters; the handler gets the same object."""
+        self.size_bytes = size_bytes
+        """How long its JSON text was."""
         self.cancelled = False
         """Whether the caller has asked to cancel it."""
         self.is_answered = False

@@ -4,7 +4,7 @@ What the library (5.0.9) would do, and what is done about it here:
 
 * It binds params by name with `inspect.signature`: an unknown key, or one named like the context
   argument, is answered with Python's text. Params travel as one positional value, and the one
-  function that it ever sees has its signature computed beforehand.
+  function that it ever sees has a signature that binds without a look.
 * It puts `str(exc)` and `repr(result)` on the wire. No exception and no bare result reaches it.
 * It refuses unknown top-level members and null params, fails a whole batch for one bad member, and
   answers a response with an error. The peer checks and splits before; the library accepts all.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import warnings
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
@@ -116,7 +117,7 @@ class Library:
             except Exception as exc:  # noqa: BLE001 — whatever a handler does, it is answered
                 return Error(**fault_answer(context.method, exc, on_fault))
 
-        invoke.__signature__ = inspect.signature(invoke)  # type: ignore[attr-defined]  # a cache
+        invoke.__signature__ = _AcceptAll()  # type: ignore[attr-defined]  # inspect looks there
         self._methods = _OneFunction(handlers, invoke)
         self._dispatch = async_dispatch_to_serializable
 
@@ -153,6 +154,16 @@ class _OneFunction(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._handlers)
+
+
+class _AcceptAll(inspect.Signature):
+    """Binds anything: the library's check of arguments that are always the same two."""
+
+    def bind(self, *_args: Any, **_kwargs: Any) -> inspect.BoundArguments:
+        return inspect.BoundArguments(self, _NOTHING_BOUND)
+
+
+_NOTHING_BOUND: OrderedDict[str, Any] = OrderedDict()
 
 
 def _as_it_is(message: Json) -> Json:

@@ -6,8 +6,7 @@ A message over the limit is dropped while it streams: of it only its two ends ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from fleetprompt_protocol.wire import PEEK_BYTES
 
@@ -33,8 +32,7 @@ _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class FrameFault:
+class FrameFault(NamedTuple):
     """A stretch of the stream that is not a message within the limits."""
 
     code: Literal["protocol.frame_too_large", "protocol.parse_error"]

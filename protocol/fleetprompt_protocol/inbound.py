@@ -7,7 +7,7 @@ Invariants:
 * An id is in flight until its answer is written.
 * Requests beyond `max_in_flight`, or while the outbox is full, are parked, and reading goes on, so
   that responses and cancels still arrive: two peers that wait for each other's answers go on.
-  Only when as many are parked again, or far too much is unwritten, does reading stop.
+  Only when very much is parked or unwritten does reading stop.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 256
 """Members of a batch: no more than could be in flight."""
+
+MAX_PARKED = 4096
+"""Requests that may wait for a place among those in flight; at more, reading stops."""
+
+MAX_PARKED_BYTES = 4 * 1024 * 1024
+"""JSON text of the requests that wait; at more, reading stops."""
 
 READ_STOP_FACTOR = 8
 """How many times over the outbox's mark makes reading stop; below that, requests are parked."""
@@ -80,6 +86,7 @@ class Inbound:
         self._max_in_flight = max_in_flight
         self._log = log
         self._parked: dict[RequestId, CallContext] = {}
+        self._parked_bytes = 0
         self._busy = 0
         self._room: asyncio.Future[None] | None = None
         self._idle: asyncio.Future[None] | None = None
@@ -89,7 +96,8 @@ class Inbound:
     def on_room(self) -> None:
         """To be called when something was written: starts what is parked, lets the reader go on."""
         while self._parked and not self._must_park():
-            context = self._parked.pop(next(iter(self._parked)))
+            context = next(iter(self._parked.values()))
+            self._unpark(context)
             if not context.is_answered:
                 self._start(context)
         if self._room is not None and not self._must_stop_reading():
@@ -117,18 +125,23 @@ class Inbound:
 
     def _must_stop_reading(self) -> bool:
         return (
-            len(self._parked) >= self._max_in_flight
+            len(self._parked) >= MAX_PARKED
+            or self._parked_bytes >= MAX_PARKED_BYTES
             or self._outbox.queued_bytes > READ_STOP_FACTOR * self._outbox.mark_bytes
         )
 
+    def _unpark(self, context: CallContext) -> None:
+        if self._parked.pop(context.request_id, None) is not None:
+            self._parked_bytes -= context.size_bytes
+
     # --- messages
 
-    def take(self, message: Json) -> None:
+    def take(self, message: Json, size_bytes: int) -> None:
         """Handles one parsed message: a request, a notification, a response, or a batch."""
         if isinstance(message, list):
-            self._take_batch(message)
+            self._take_batch(message, size_bytes)
         else:
-            self._take_one(message, None)
+            self._take_one(message, size_bytes, None)
 
     def refuse(
         self, request_id: RequestId | None, error: ProtocolError, batch: Batch | None = None
@@ -136,7 +149,7 @@ class Inbound:
         """Answers a message that is not a request in flight."""
         self._send(self._answer_text(request_id, {"error": to_rpc_error(error)}), batch)
 
-    def _take_batch(self, messages: list[Json]) -> None:
+    def _take_batch(self, messages: list[Json], size_bytes: int) -> None:
         if not 0 < len(messages) <= MAX_BATCH:
             what = f"has {len(messages)} members" if messages else "is empty"
             reason = f"The batch {what}; it must have 1 to {MAX_BATCH}."
@@ -145,11 +158,11 @@ class Inbound:
         batch = Batch()
         batch.missing = 1  # this loop: no answer before every member was taken
         for message in messages:
-            self._take_one(message, batch)
+            self._take_one(message, size_bytes // len(messages), batch)
         batch.missing -= 1
         self._send_batch(batch)
 
-    def _take_one(self, message: Json, batch: Batch | None) -> None:
+    def _take_one(self, message: Json, size_bytes: int, batch: Batch | None) -> None:
         if not isinstance(message, dict):
             self.refuse(None, _invalid_request("A message must be an object."), batch)
             return
@@ -179,7 +192,10 @@ class Inbound:
             else:
                 self._log.warning("notification.invalid", method=method, reason=reason)
         elif request_id is not None:
-            self._take_request(request_id, method, params or {}, batch)
+            context = CallContext(
+                self._peer, request_id, method, params or {}, size_bytes, batch, self._cancel
+            )
+            self._take_request(context)
         else:
             self._take_notification(method, params or {})
 
@@ -196,22 +212,22 @@ class Inbound:
         except Exception as exc:  # noqa: BLE001 — a hook's fault does not stop the reader
             self.log_fault(method, new_ref(), exc)
 
-    def _take_request(
-        self, request_id: RequestId, method: str, params: dict[str, Json], batch: Batch | None
-    ) -> None:
+    def _take_request(self, context: CallContext) -> None:
+        request_id, batch = context.request_id, context.batch
         if request_id in self.in_flight:
             reason = "A request with this id is in flight; use another id."
             self.refuse(request_id, ProtocolError("protocol.duplicate_id", reason), batch)
             return
-        if method in self._inline:
-            self._send(self._answer_text(request_id, self._inline_answer(method, params)), batch)
+        if context.method in self._inline:
+            answer = self._inline_answer(context.method, context.params)
+            self._send(self._answer_text(request_id, answer), batch)
             return
-        context = CallContext(self._peer, request_id, method, params, batch, self._cancel)
         self.in_flight[request_id] = context
         if batch is not None:
             batch.missing += 1
         if self._parked or self._must_park():
             self._parked[request_id] = context
+            self._parked_bytes += context.size_bytes
         else:
             self._start(context)
 
@@ -276,7 +292,9 @@ class Inbound:
         text = self._answer_text(context.request_id, answer)
         batch = context.batch
         if batch is None:
-            self._outbox.put(text, partial(self._release, (context,)))
+            self._outbox.put(
+                text, partial(self._release, (context,)), is_alone=len(self.in_flight) == 1
+            )
             return
         # A member's place is free now: the whole batch is written only when all are answered.
         if context.task is not None:
@@ -338,7 +356,7 @@ class Inbound:
             if context.batch is None and context.task is not None:
                 self._busy -= 1
             self.in_flight.pop(context.request_id, None)
-            self._parked.pop(context.request_id, None)
+            self._unpark(context)
 
     def log_fault(self, what: str, ref: str, exc: BaseException) -> None:
         """The line in the log that a reference in an error leads to."""

@@ -75,6 +75,16 @@ class MemoryTransport:
         pipe.tell()
         return len(taken)
 
+    def write_now(self, data: bytes) -> int:
+        """See `Transport.write_now`."""
+        pipe = self._outgoing
+        if not pipe.has_reader or not pipe.has_writer:
+            return 0
+        taken = data[: max(0, pipe.capacity_bytes - len(pipe.held))]
+        pipe.held += taken
+        pipe.tell()
+        return len(taken)
+
     def end_writing(self) -> None:
         """Ends our direction only: the other side reads what is there, then the end."""
         self._outgoing.has_writer = False

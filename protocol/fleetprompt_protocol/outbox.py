@@ -76,6 +76,7 @@ class Outbox:
         self._stall_s = stall_s
         self._items: OrderedDict[object, _Item] = OrderedDict()
         self._serial = 0
+        self._unfinished: tuple[bytes, Callable[[], None] | None] | None = None
         self._waker: asyncio.Future[None] | None = None
         self._drained: list[asyncio.Future[None]] = []
         self._is_ending = False
@@ -85,13 +86,31 @@ class Outbox:
         """Whether producers should pause."""
         return self.queued_bytes > self.mark_bytes
 
-    def put(self, text: bytes, on_written: Callable[[], None] | None = None) -> None:
+    def put(
+        self,
+        text: bytes,
+        on_written: Callable[[], None] | None = None,
+        *,
+        is_alone: bool = False,
+    ) -> None:
         """Queues a message.
 
         Args:
             text: Its JSON text.
             on_written: Called when the transport has taken all of it.
+            is_alone: Whether no other message is about to follow, so that it need not wait to be
+                joined with that one: when nothing is queued, it is written at once.
         """
+        if is_alone and self._waker is not None and not self._items and not self._unfinished:
+            data = encode_frame(text, self.framing)
+            rest = data[self._transport.write_now(data) :]
+            if not rest:
+                self._settle(0, [on_written] if on_written is not None else [])
+                return
+            self._unfinished = (rest, on_written)
+            self.queued_bytes += len(rest)
+            self._wake_writer()
+            return
         self._serial += 1
         self._put(self._serial, _Item(text, b"", None, on_written))
 
@@ -128,10 +147,17 @@ class Outbox:
             TimeoutError: The peer took no byte for `stall_s`.
             OSError: Nobody reads any more.
         """
-        while self._items or not self._is_ending:
+        while self._items or self._unfinished or not self._is_ending:
+            if self._unfinished is not None:
+                rest, on_written = self._unfinished
+                await self._write(rest)
+                self._unfinished = None
+                self._settle(len(rest), [on_written] if on_written is not None else [])
+                continue
             if not self._items:
                 self._waker = asyncio.get_running_loop().create_future()
                 await self._waker
+                self._waker = None
                 continue
             parts: list[bytes] = []
             burst_bytes = 0
@@ -147,12 +173,16 @@ class Outbox:
                 if item.on_written is not None:
                     written.append(item.on_written)
             await self._write(b"".join(parts))
-            self.queued_bytes -= burst_bytes
-            for on_written in written:
-                on_written()
-            if self._drained and not self.is_full:
-                self._wake_producers()
-            self.on_progress()
+            self._settle(burst_bytes, written)
+
+    def _settle(self, size_bytes: int, written: list[Callable[[], None]]) -> None:
+        """Says that so much was written."""
+        self.queued_bytes -= size_bytes
+        for on_written in written:
+            on_written()
+        if self._drained and not self.is_full:
+            self._wake_producers()
+        self.on_progress()
 
     async def _write(self, data: bytes) -> None:
         view = memoryview(data)

@@ -171,7 +171,7 @@ class Peer:
         self._check_size(text)
         answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
         self._pending[request_id] = answer
-        self._outbox.put(text)
+        self._outbox.put(text, is_alone=len(self._pending) == 1)
         try:
             if timeout_s is None:
                 return await answer
@@ -371,7 +371,7 @@ class Peer:
         except ProtocolError as exc:
             self._take_unreadable(exc, frame, frame)
         else:
-            self._inbound.take(message)
+            self._inbound.take(message, len(frame))
         await self._inbound.wait_for_room()
         return False
 

@@ -93,6 +93,10 @@ class StdioTransport:
         """See `Transport.write`."""
         return await self._writer.write(data, timeout_s)
 
+    def write_now(self, data: bytes) -> int:
+        """See `Transport.write_now`."""
+        return self._writer.write_now(data)
+
     def close(self) -> None:
         """Closes both descriptors; a pending read ends as at the end of the stream."""
         self._reader.close()
@@ -188,6 +192,12 @@ class _Polled:
                 except BlockingIOError:
                     continue
 
+    def write_now(self, data: bytes) -> int:
+        try:
+            return self._try_write(data)
+        except OSError:
+            return 0  # what is wrong shows when the writer waits
+
     def close(self) -> None:
         if self._fd < 0:
             return
@@ -200,7 +210,7 @@ class _Polled:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _try_write(self, data: memoryview) -> int:
+    def _try_write(self, data: bytes | memoryview) -> int:
         if self._fd < 0:
             raise BrokenPipeError
         if self._sock is not None:
@@ -261,6 +271,9 @@ class _Direct:
             raise BrokenPipeError
         return os.write(self._fd, data[:READ_BYTES])
 
+    def write_now(self, data: bytes) -> int:  # noqa: ARG002 — the disk is left to the writer
+        return 0
+
     def close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -289,6 +302,9 @@ class _Threaded:
         if taken is None:
             raise BrokenPipeError
         return taken
+
+    def write_now(self, data: bytes) -> int:  # noqa: ARG002 — only the thread can tell
+        return 0
 
     def close(self) -> None:
         self._is_closed = True

@@ -28,6 +28,10 @@ class Transport(Protocol):
         """
         ...
 
+    def write_now(self, data: bytes) -> int:
+        """Hands over what is taken at once; 0 when nothing is, or when it cannot be told."""
+        ...
+
     def close(self) -> None:
         """Gives the stream up: a pending read or write ends. May be called twice."""
         ...

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from fleetprompt_protocol.errors import InternalError, ProtocolError
@@ -129,10 +130,15 @@ class Peek(NamedTuple):
     """True for a response, False for a request or notification, None when it cannot be told."""
 
 
-_TOKEN = re.compile(
-    rb'[ \t\r\n]*(?:("(?:[^"\\]|\\.|\\\Z)*+(?:"|\Z))|([{}\[\]:,])|([^\s{}\[\]:,"]+))', re.DOTALL
-)
-_LAST_ID = re.compile(rb'[,{]\s*"id"\s*:\s*("[^"\\]{0,512}"|-?\d{1,20})\s*\}\s*\Z')
+@cache
+def _peek_patterns() -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """A token of JSON; an id as the last member of an object. Compiled when first needed."""
+    token = re.compile(
+        rb'[ \t\r\n]*(?:("(?:[^"\\]|\\.|\\\Z)*+(?:"|\Z))|([{}\[\]:,])|([^\s{}\[\]:,"]+))',
+        re.DOTALL,
+    )
+    last_id = re.compile(rb'[,{]\s*"id"\s*:\s*("[^"\\]{0,512}"|-?\d{1,20})\s*\}\s*\Z')
+    return token, last_id
 
 
 def peek(head: bytes, tail: bytes = b"") -> Peek:
@@ -149,7 +155,8 @@ def peek(head: bytes, tail: bytes = b"") -> Peek:
     depth = 0
     key: bytes | None = None
     previous: bytes | None = None
-    for match in _TOKEN.finditer(head[:PEEK_BYTES]):
+    token_pattern, last_id_pattern = _peek_patterns()
+    for match in token_pattern.finditer(head[:PEEK_BYTES]):
         string, sign, word = match.groups()
         token: bytes = string or sign or word
         if sign in (b"{", b"["):
@@ -169,7 +176,7 @@ def peek(head: bytes, tail: bytes = b"") -> Peek:
         if sign == b"," and depth == 1:
             key = None
         previous = token if depth == 1 else None
-    if found_id is None and tail and (last := _LAST_ID.search(tail[-PEEK_BYTES:])):
+    if found_id is None and tail and (last := last_id_pattern.search(tail[-PEEK_BYTES:])):
         found_id = _id_value(last[1])
     return Peek(found_id, is_response)
 
