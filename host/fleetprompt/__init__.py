@@ -1,5 +1,29 @@
-"""The host: what a person or a program uses to reach agents. It routes; it executes no step."""
+"""The host: what a person or a program uses to reach agents. It routes; it executes no step.
+
+`fleetprompt.Client` is the way in for programs. Importing this imports nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from fleetprompt_protocol.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from fleetprompt.client import Client
+    from fleetprompt_protocol.errors import FleetPromptError
+
+__all__ = ["Client", "FleetPromptError", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is exported when it is first asked for."""
+    if name == "Client":
+        from fleetprompt.client import Client
+
+        return Client
+    if name == "FleetPromptError":
+        from fleetprompt_protocol.errors import FleetPromptError
+
+        return FleetPromptError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
     from fleetprompt.results import (
         Cancellation,
+        Description,
         RunResult,
+        RunSummary,
         StepStatus,
+        TimelineEvent,
         Validation,
         WorkflowSummary,
     )
@@ -69,6 +72,8 @@ class Client:
         self._stderr = stderr
         self._actor = actor
         self._decide_directive = decide_directive
+        self.agent_exit_code: int | None = None
+        """How the agent ended, once it has; negative for a signal."""
         self._process: AgentProcess | None = None
         self._session: Session | None = None
         self._root = Path()
@@ -99,7 +104,7 @@ class Client:
         except BaseException as error:
             await self._session.close()
             self._session = None
-            code = await process.end()
+            code = self.agent_exit_code = await process.end()
             if isinstance(error, ProtocolError) and error.code == "protocol.closed":
                 raise _agent_ended(code, "was ready") from None
             raise
@@ -116,7 +121,7 @@ class Client:
         session, self._session = self._session, None
         session.goodbye("done")
         await session.close()
-        await self._process.end()
+        self.agent_exit_code = await self._process.end()
 
     @property
     def root(self) -> Path:
@@ -134,21 +139,13 @@ class Client:
         """The workflows of the root."""
         from fleetprompt.results import WorkflowSummary
 
-        found: list[WorkflowSummary] = []
-        cursor: Json = None
-        while True:
-            given = {} if cursor is None else {"cursor": cursor}
-            answer = await self._call("fp_list_workflows", given)
-            items = answer.get("workflows")
-            if isinstance(items, list):
-                found += [_as(WorkflowSummary, item) for item in items]
-            cursor = answer.get("next_cursor")
-            if cursor is None:
-                return tuple(found)
+        return await self._pages("fp_list_workflows", "workflows", {"limit": 1000}, WorkflowSummary)
 
-    async def describe(self, workflow: str) -> dict[str, Json]:
+    async def describe(self, workflow: str) -> Description:
         """What a workflow takes, gives and does, without running it."""
-        return await self._call("fp_describe_workflow", {"workflow": workflow})
+        from fleetprompt.results import Description
+
+        return _as(Description, await self._call("fp_describe_workflow", {"workflow": workflow}))
 
     async def validate(self, workflow: str) -> Validation:
         """The findings about a workflow; one that is invalid is a result, not an exception."""
@@ -191,7 +188,7 @@ class Client:
             "wait_ms": wait_ms,
             "timeout_ms": timeout_ms,
         }
-        return await self._run_call("fp_run_workflow", given, on_status)
+        return await self._run_call("fp_run_workflow", _set(given), on_status)
 
     async def resume(
         self,
@@ -201,9 +198,8 @@ class Client:
         on_status: Callable[[StepStatus], None] | None = None,
     ) -> RunResult:
         """Continue an interrupted run; steps that finished do not run again."""
-        return await self._run_call(
-            "fp_resume_run", {"run_id": run_id, "wait_ms": wait_ms}, on_status
-        )
+        given = _set({"run_id": run_id, "wait_ms": wait_ms})
+        return await self._run_call("fp_resume_run", given, on_status)
 
     async def decide(
         self,
@@ -224,21 +220,21 @@ class Client:
             wait_ms: How long to wait; without it as long as the run takes.
             on_status: As for `run`.
         """
-        given = {"token": token, **answer, "reason": reason, "wait_ms": wait_ms}
-        return await self._run_call("fp_resume_run", given, on_status, keep=set(answer))
+        given = {"token": token, **answer, **_set({"reason": reason, "wait_ms": wait_ms})}
+        return await self._run_call("fp_resume_run", given, on_status)
 
     async def cancel(self, run_id: str, *, reason: str | None = None) -> Cancellation:
         """Ask for a run to be cancelled, whichever process drives it."""
         from fleetprompt.results import Cancellation
 
-        given = _without_nulls({"run_id": run_id, "reason": reason})
+        given = _set({"run_id": run_id, "reason": reason})
         return _as(Cancellation, await self._call("fp_cancel_execution", given))
 
-    async def get(self, run_id: str, *, reissue: bool = False) -> RunResult:
+    async def get(self, run_id: str = "", *, reissue: bool = False) -> RunResult:
         """A run as it stands.
 
         Args:
-            run_id: Its id, or a prefix that no other run has.
+            run_id: Its id, or a prefix that no other run has; empty for the latest run.
             reissue: Give its open gates new tokens; the old ones are void then.
         """
         given: dict[str, Json] = {"run_id": run_id}
@@ -246,11 +242,21 @@ class Client:
             given["reissue"] = True
         return await self._run_call("fp_get_run", given, None)
 
-    async def runs(self, *, limit: int = 20) -> tuple[dict[str, Json], ...]:
-        """The latest runs of the root, the newest first."""
-        answer = await self._call("fp_list_runs", {"limit": limit})
-        found = answer.get("runs")
-        return tuple(found) if isinstance(found, list) else ()
+    async def runs(self, *, status: str | None = None, limit: int = 20) -> tuple[RunSummary, ...]:
+        """The latest runs of the root, the newest first, at most `limit`, all or of one status."""
+        from fleetprompt.results import RunSummary
+
+        given = {"status": status, "limit": max(1, min(limit, 200))}
+        return await self._pages("fp_list_runs", "runs", given, RunSummary, most=limit)
+
+    async def timeline(
+        self, *, run_id: str | None = None, correlation_id: str | None = None
+    ) -> tuple[TimelineEvent, ...]:
+        """What happened, in order, to one run (empty: the latest) or under a correlation id."""
+        from fleetprompt.results import TimelineEvent
+
+        given = {"run_id": run_id, "correlation_id": correlation_id, "limit": 1000}
+        return await self._pages("fp_get_timeline", "events", given, TimelineEvent)
 
     # Calls
 
@@ -269,8 +275,6 @@ class Client:
         tool: str,
         given: dict[str, Json],
         on_status: Callable[[StepStatus], None] | None,
-        *,
-        keep: set[str] | None = None,
     ) -> RunResult:
         from fleetprompt.results import RunResult, StepStatus
 
@@ -278,15 +282,33 @@ class Client:
             if on_status is not None and chunk.get("channel") == "status":
                 on_status(_as(StepStatus, chunk.get("data")))
 
-        sent = {
-            key: value
-            for key, value in given.items()
-            if value is not None or (keep is not None and key in keep)
-        }
-        outcome = await self._outcome(tool, sent, on_chunk if on_status is not None else None)
+        outcome = await self._outcome(tool, given, on_chunk if on_status is not None else None)
         if isinstance(outcome.output, dict) and "run_id" in outcome.output:
             return _as(RunResult, outcome.output)
         raise _error_of(outcome)
+
+    async def _pages(
+        self,
+        tool: str,
+        field: str,
+        given: dict[str, Json],
+        model: type[ModelT],
+        *,
+        most: int | None = None,
+    ) -> tuple[ModelT, ...]:
+        """The entries of a listing, page after page."""
+        found: Sequence[ModelT] = ()
+        cursor: Json = None
+        while True:
+            answer = await self._call(tool, _set({**given, "cursor": cursor}))
+            items = answer.get(field)
+            found = [
+                *found,
+                *(_as(model, item) for item in (items if isinstance(items, list) else ())),
+            ]
+            cursor = answer.get("next_cursor")
+            if cursor is None or (most is not None and len(found) >= most):
+                return tuple(found[:most])
 
     async def _call(self, tool: str, given: dict[str, Json]) -> dict[str, Json]:
         outcome = await self._outcome(tool, given, None)
@@ -346,7 +368,8 @@ def _error_of(outcome: ToolOutcome) -> FleetPromptError:
     )
 
 
-def _without_nulls(given: dict[str, Json]) -> dict[str, Json]:
+def _set(given: dict[str, Json]) -> dict[str, Json]:
+    """What is given, without what is left open."""
     return {key: value for key, value in given.items() if value is not None}
 
 

@@ -45,6 +45,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("cancel", "Cancel a run", "runs"),
     Command("show", "Show a run", "runs"),
     Command("runs", "List runs, the latest first", "runs"),
+    Command("timeline", "Show what happened, in order", "timeline"),
 )
 """In the order in which the overview shows them."""
 
@@ -146,9 +147,12 @@ def _report(error: FleetPromptError, options: argparse.Namespace) -> int:
     if options.json:
         write_json({"ok": False, "error": error.to_data()})
     sources: Mapping[str, list[str]] = read_sources(options.root, files_named(error))
-    write_lines(
-        error_lines(error, sources, width_of(sys.stderr), stderr_style()), stream=sys.stderr
-    )
+    lines = error_lines(error, sources, width_of(sys.stderr), stderr_style())
+    if error.code in ("protocol.internal", "protocol.closed"):
+        from fleetprompt.state_files import log_path
+
+        lines.append(f"  log: {log_path('agent')}")
+    write_lines(lines, sys.stderr)
     return exit_code_of_error(error)
 
 

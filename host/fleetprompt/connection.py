@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from fleetprompt.client import Client
 from fleetprompt.state_files import open_log
-from fleetprompt_protocol.errors import RequestError
 
 if TYPE_CHECKING:
     import argparse
@@ -40,22 +39,12 @@ def _person() -> dict[str, Any]:
         return {"type": "human", "id": str(os.getuid())}
 
 
-async def named_run(client: Client, given: str | None) -> str:
-    """The id of the run that a person named by a prefix of its id, or not at all: the latest.
-
-    Raises:
-        RequestError: there is no such run, or several.
-    """
-    if given is not None:
-        return (await client.get(given)).run_id
-    latest = await client.runs(limit=1)
-    if not latest:
-        raise RequestError("run.not_found", f"There is no run of {client.root} yet.")
-    return str(latest[0]["run_id"])
-
-
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
     """Declare the argument that names a run."""
     parser.add_argument(
-        "run", metavar="RUN", nargs="?", help="its id or a prefix of it (default: the latest run)"
+        "run",
+        metavar="RUN",
+        nargs="?",
+        default="",
+        help="its id or a prefix of it (default: the latest run)",
     )

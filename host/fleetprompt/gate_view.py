@@ -78,10 +78,11 @@ def _fact_lines(facts: Any, indent: str, width: int) -> list[str]:
             continue
         if value is True:
             lines += _indented(name, indent, width)
-        elif isinstance(value, dict):
-            lines += [f"{indent}{name}:", *_fact_lines(value, indent + "  ", width)]
+        elif isinstance(value, dict) and len(indent) < width // 3:
+            lines += _indented(f"{name}:", indent, width)
+            lines += _fact_lines(value, indent + "  ", width)
         elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-            lines.append(f"{indent}{name}:")
+            lines += _indented(f"{name}:", indent, width)
             lines += [line for item in value for line in _item_lines(item, width)]
         else:
             lines += _indented(f"{name}: {_text(value)}", indent, width)

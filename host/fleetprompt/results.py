@@ -16,7 +16,7 @@ class _Answer(BaseModel):
 
     def to_json(self) -> dict[str, Any]:
         """The answer as it came, unknown fields included."""
-        return self.model_dump(mode="json", exclude_unset=True)
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
 
 
 class ErrorData(_Answer):
@@ -70,6 +70,47 @@ class Validation(_Answer):
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
+class PlannedStep(_Answer):
+    """One step of a workflow, as it is planned."""
+
+    step_id: str
+    name: str | None = None
+    kind: str = "action"
+    tool_id: str | None = None
+    needs: tuple[str, ...] = ()
+    condition: str | None = Field(default=None, alias="if")
+    side_effects: bool = False
+    approval: bool = False
+    """Whether a person is asked before it acts."""
+
+
+class Permission(_Answer):
+    """One thing that the text of a workflow says it will use."""
+
+    permission: str
+    enforced: bool = False
+    why: str = ""
+
+
+class Description(_Answer):
+    """What a workflow takes, gives and does; of an invalid one, its diagnostics."""
+
+    workflow_id: str
+    name: str | None = None
+    description: str | None = None
+    version: str | None = None
+    file_path: str = ""
+    sha256: str | None = None
+    digest: str | None = None
+    valid: bool = True
+    diagnostics: tuple[Diagnostic, ...] = ()
+    inputs: dict[str, Any] | None = None
+    """A JSON Schema of an object."""
+    outputs: tuple[str, ...] = ()
+    steps: tuple[PlannedStep, ...] = ()
+    permissions: tuple[Permission, ...] = ()
+
+
 class StepResult(_Answer):
     """How one step of a run went."""
 
@@ -81,6 +122,8 @@ class StepResult(_Answer):
     duration_ms: float | None = None
     exit_code: int | None = None
     stderr_tail: str | None = None
+    reason: str | None = None
+    """Why it was skipped."""
     error: ErrorData | None = None
 
 
@@ -116,10 +159,10 @@ class RunResult(_Answer):
     digest: str | None = None
     status: str
     """`pending running waiting succeeded failed canceled interrupted`."""
-    outputs: dict[str, Any] = Field(default_factory=dict)
-    """What the workflow declares, by name."""
+    outputs: dict[str, Any] | None = None
+    """What the workflow declares, by name; null unless the run succeeded."""
     output: Any = None
-    """The value of the last succeeded step."""
+    """The value of the last succeeded step; null unless the run succeeded."""
     steps: tuple[StepResult, ...] = ()
     gates: tuple[Gate, ...] = ()
     error: ErrorData | None = None
@@ -134,6 +177,37 @@ class Cancellation(_Answer):
     run_id: str
     accepted: bool
     status: str | None = None
+
+
+class TimelineEvent(_Answer):
+    """One thing that happened to a run, as its journal has it."""
+
+    seq: int
+    """Counts from 1 within its run."""
+    at: str
+    type: str
+    """`run.created`, `step.started`, `gate.opened` …"""
+    run_id: str = ""
+    step_path: str | None = None
+    attempt: int | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+    request_id: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+
+
+class RunSummary(_Answer):
+    """One entry of the list of runs."""
+
+    run_id: str
+    workflow_id: str | None = None
+    correlation_id: str | None = None
+    status: str
+    """As of `RunResult`, or `unreadable` for a run whose journal is damaged."""
+    started_at: str | None = None
+    finished_at: str | None = None
+    open_gates: int = 0
+    error: ErrorData | None = None
 
 
 class StepStatus(_Answer):

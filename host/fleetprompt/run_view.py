@@ -23,9 +23,7 @@ def outputs_text(result: RunResult) -> str:
     One value stands alone, so that it can be piped; several stand under their names. Without
     declared outputs it is the value of the last succeeded step.
     """
-    values = result.outputs
-    if not values:
-        values = {} if result.output is None else {"output": result.output}
+    values = result.outputs or ({} if result.output is None else {"output": result.output})
     if len(values) == 1:
         return _ended(_value_text(next(iter(values.values()))))
     return "".join(_named(name, _value_text(value)) for name, value in values.items())
@@ -81,7 +79,7 @@ def step_table(result: RunResult, width: int, style: Style) -> list[str]:
 def _note(step: StepResult) -> str:
     if step.error is not None:
         return f"{step.error.code}: {step.error.message}"
-    return f"exit code {step.exit_code}" if step.exit_code else ""
+    return f"exit code {step.exit_code}" if step.exit_code else (step.reason or "")
 
 
 def _tail_lines(step: StepResult, width: int, style: Style) -> list[str]:
@@ -106,9 +104,6 @@ def _status_lines(result: RunResult, width: int, style: Style) -> list[str]:
 def _duration_ms(result: RunResult) -> float | None:
     from datetime import datetime
 
-    reported = result.metrics.get("duration_ms")
-    if isinstance(reported, int | float):
-        return reported
     if not (result.started_at and result.finished_at):
         return None
     try:

@@ -17,6 +17,27 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fleetprompt_protocol.errors import FleetPromptError, ProtocolError, RequestError
 from fleetprompt_protocol.ids import Correlation, new_id
+from fleetprompt_protocol.messages import (
+    PROTOCOL_VERSIONS,
+    CallScope,
+    Directive,
+    DirectiveRequest,
+    DownstreamCall,
+    ErrorInfo,
+    Hello,
+    Meta,
+    Registered,
+    RegisterTools,
+    Rejection,
+    ServerInfo,
+    ToolCall,
+    ToolDescription,
+    ToolResult,
+    ToolsFound,
+    ToolsQuery,
+    UnregisterTools,
+    Welcome,
+)
 from fleetprompt_protocol.peer import Peer
 from fleetprompt_protocol.rpc_error import from_rpc_error
 from fleetprompt_protocol.version import __version__
@@ -27,9 +48,6 @@ if TYPE_CHECKING:
 
 AGENT_ID = "com.fleetprompt.core"
 """The agent that runs workflows; its tools are `com.fleetprompt.core/fp_…`."""
-
-PROTOCOL_VERSION = 1
-"""The one version of the router dialect that exists."""
 
 HEARTBEAT_INTERVAL_MS = 15_000
 """Often enough to tell a frozen agent from a busy one, too seldom to be seen in a profile."""
@@ -48,8 +66,8 @@ Json: TypeAlias = Any
 ChunkListener: TypeAlias = Callable[[dict[str, Json]], None]
 """Told of each chunk of a call's stream, in order: `{call_id, seq, channel, data, done?}`."""
 
-DirectiveDecider: TypeAlias = Callable[[dict[str, Json]], Awaitable[bool]]
-"""Given the params of `agent.directive.request`, says whether the side effects are granted."""
+DirectiveDecider: TypeAlias = Callable[[DirectiveRequest], Awaitable[bool]]
+"""Says whether the side effects that an agent asks a directive for are granted."""
 
 SignalListener: TypeAlias = Callable[[dict[str, Json]], None]
 """Told of each `agent.signal`."""
@@ -113,7 +131,7 @@ class Session:
     ) -> None:
         self.session_id = new_id()
         """The id that the welcome gives to the agent."""
-        self.tools: dict[str, dict[str, Json]] = {}
+        self.tools: dict[str, ToolDescription] = {}
         """What the agent has registered, by tool id."""
         self.last_heartbeat: dict[str, Json] | None = None
         """The params of the latest `agent.heartbeat`."""
@@ -126,18 +144,19 @@ class Session:
         self._calls: dict[str, _OpenCall] = {}
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running: asyncio.Task[str] | None = None
-        # Inline methods are answered in the reader: the welcome is written before any call of ours.
+        # Inline methods are answered in the reader, in order, and without the dispatch library,
+        # whose import takes longer than a short run.
+        decides = decide_directive is not None
         self._peer = Peer(
             transport,
-            {
-                "agent.directive.request": self._directive_requested,
-                "agent.tool.call": self._tool_called,
-            },
+            {"agent.directive.request": self._directive_requested} if decides else {},
             inline={
                 "agent.hello": self._hello,
                 "agent.tools.register": self._register,
                 "agent.tools.unregister": self._unregister,
                 "agent.tools.query": self._query,
+                "agent.tool.call": self._tool_called,
+                **({} if decides else {"agent.directive.request": self._directive_denied}),
                 "core.ping": lambda _: {},
             },
             on_notification=self._notified,
@@ -212,35 +231,37 @@ class Session:
 
     def _hello(self, params: dict[str, Json]) -> Json:
         try:
-            return self._welcome(params)
-        except ProtocolError as error:
-            if not self._ready.done():
+            return self._welcome(Hello.parse(params)).to_json()
+        except FleetPromptError as error:
+            if self._ready.done():
+                self._peer.end()
+            else:
                 self._ready.set_exception(error)
             raise
 
-    def _welcome(self, params: dict[str, Json]) -> Json:
-        given = params.get("session_token")
-        shown = given.encode("utf-8", "replace") if isinstance(given, str) else b""
-        is_right = hmac.compare_digest(shown, self._token.encode())
-        if not is_right or self._is_greeted:
+    def _welcome(self, hello: Hello) -> Welcome:
+        shown = (hello.session_token or "").encode("utf-8", "replace")
+        if not hmac.compare_digest(shown, self._token.encode()) or self._is_greeted:
             raise ProtocolError(
                 "protocol.unauthorized", "The session token is wrong or was used before."
             )
-        self._is_greeted = True
-        protocol = params.get("protocol")
-        versions = protocol.get("supported_versions") if isinstance(protocol, dict) else None
-        if not isinstance(versions, list) or PROTOCOL_VERSION not in versions:
+        version = next(
+            (item for item in PROTOCOL_VERSIONS if item in hello.protocol.supported_versions), None
+        )
+        if version is None:
             raise ProtocolError(
                 "protocol.unsupported_version",
-                f"The host speaks version {PROTOCOL_VERSION} of the protocol; the agent does not.",
+                f"The host speaks version {', '.join(PROTOCOL_VERSIONS)} of the protocol; "
+                f"the agent {', '.join(hello.protocol.supported_versions)}.",
             )
-        return {
-            "accepted_version": PROTOCOL_VERSION,
-            "session_id": self.session_id,
-            "heartbeat_interval_ms": HEARTBEAT_INTERVAL_MS,
-            "max_frame_bytes": MAX_FRAME_BYTES,
-            "server": {"core_version": __version__, "instance_id": _INSTANCE_ID},
-        }
+        self._is_greeted = True
+        return Welcome(
+            accepted_version=version,
+            session_id=self.session_id,
+            heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+            max_frame_bytes=MAX_FRAME_BYTES,
+            server=ServerInfo(core_version=__version__, instance_id=_INSTANCE_ID),
+        )
 
     def _check_greeted(self) -> None:
         if not self._is_greeted:
@@ -248,52 +269,52 @@ class Session:
 
     def _register(self, params: dict[str, Json]) -> Json:
         self._check_greeted()
-        if params.get("replace") is True:
+        given = RegisterTools.parse(params)
+        if given.replace:
             self.tools.clear()
-        registered: list[str] = []
-        rejected: list[Json] = []
-        given = params.get("tools")
-        for tool in given if isinstance(given, list) else []:
-            tool_id = tool.get("tool_id") if isinstance(tool, dict) else None
-            if isinstance(tool_id, str) and tool_id.startswith(f"{AGENT_ID}/"):
-                self.tools[tool_id] = tool
-                registered.append(tool_id)
+        rejected: list[Rejection] = []
+        for tool in given.tools:
+            if tool.tool_id.startswith(f"{AGENT_ID}/"):
+                self.tools[tool.tool_id] = tool
             else:
-                error = RequestError("tool.invalid_input", f"A tool_id begins with {AGENT_ID}/.")
-                rejected.append({"tool_id": tool_id, "error": error.to_data()})
+                error = RequestError("tool.denied", f"A tool of this agent is {AGENT_ID}/<name>.")
+                rejected.append(
+                    Rejection(tool_id=tool.tool_id, error=ErrorInfo.parse(error.to_data()))
+                )
         if not self._ready.done():
             self._ready.set_result(None)
-        return {"registered": registered, "rejected": rejected}
+        return Registered(registered=list(self.tools), rejected=rejected).to_json()
 
     def _unregister(self, params: dict[str, Json]) -> Json:
         self._check_greeted()
-        given = params.get("tool_ids")
-        for tool_id in given if isinstance(given, list) else []:
-            if isinstance(tool_id, str):
-                self.tools.pop(tool_id, None)
-        return {"registered": list(self.tools), "rejected": []}
+        for tool_id in UnregisterTools.parse(params).tool_ids:
+            self.tools.pop(tool_id, None)
+        return Registered(registered=list(self.tools)).to_json()
 
-    def _query(self, params: dict[str, Json]) -> Json:  # noqa: ARG002  # no tool is routed yet
+    def _query(self, params: dict[str, Json]) -> Json:
         self._check_greeted()
-        return {"tools": []}
+        ToolsQuery.parse(params)
+        return ToolsFound(tools=[]).to_json()  # nothing is routed to agents yet
 
-    async def _tool_called(self, context: CallContext, params: dict[str, Json]) -> Json:  # noqa: ARG002
+    def _tool_called(self, params: dict[str, Json]) -> Json:
         self._check_greeted()
-        tool_id = params.get("tool_id")
-        named = f"`{tool_id[:128]}`" if isinstance(tool_id, str) else "that id"
-        raise RequestError("tool.not_found", f"This host offers no tool {named} to agents.")
+        call = DownstreamCall.parse(params)
+        raise RequestError("tool.not_found", f"This host offers agents no tool `{call.tool_id}`.")
 
-    async def _directive_requested(self, context: CallContext, params: dict[str, Json]) -> Json:  # noqa: ARG002
+    def _directive_denied(self, params: dict[str, Json]) -> Json:
         self._check_greeted()
-        granted = False
-        if self._decide_directive is not None:
-            granted = await self._decide_directive(params)
-        expires_at = datetime.now(UTC) + timedelta(seconds=DIRECTIVE_S if granted else 0)
-        return {
-            "directive_id": new_id(),
-            "granted": granted,
-            "expires_at": expires_at.isoformat(timespec="milliseconds"),
-        }
+        DirectiveRequest.parse(params)
+        return Directive(granted=False, reason="Nobody is there to ask.").to_json()
+
+    async def _directive_requested(self, context: CallContext, params: dict[str, Json]) -> Json:  # noqa: ARG002  # a handler's shape
+        self._check_greeted()
+        request = DirectiveRequest.parse(params)
+        if self._decide_directive is None or not await self._decide_directive(request):
+            return Directive(granted=False, reason="The host's user said no.").to_json()
+        until = datetime.now(UTC) + timedelta(seconds=DIRECTIVE_S)
+        return Directive(
+            directive_id=new_id(), granted=True, expires_at=until.isoformat(timespec="milliseconds")
+        ).to_json()
 
     def _notified(self, method: str, params: dict[str, Json]) -> None:
         if not self._is_greeted:
@@ -342,47 +363,41 @@ def _call_params(
     call_id: str, tool: str, given: dict[str, Json], options: CallOptions, *, is_streamed: bool
 ) -> dict[str, Json]:
     ids = options.correlation or Correlation(new_id(), new_id())
-    meta: dict[str, Json] = {
-        "v": 1,
+    meta = {
         "ts": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "request_id": ids.request_id,
         "correlation_id": ids.correlation_id,
         "causation_id": ids.causation_id or call_id,
+        "actor": options.actor,
         "stream": is_streamed,
     }
-    context = dict(options.context)
-    if options.project_root is not None:
-        context["project_root"] = options.project_root
-    params: dict[str, Json] = {
-        "call_id": call_id,
-        "tool_id": f"{AGENT_ID}/{tool}",
-        "input": given,
-        "context": context,
-        "meta": meta,
-    }
-    if options.actor is not None:
-        params["caller"] = meta["actor"] = options.actor
-    if options.timeout_ms is not None:
-        params["timeout_ms"] = options.timeout_ms
-    if options.idempotency_key is not None:
-        params["idempotency_key"] = options.idempotency_key
-    return params
+    call = ToolCall(
+        call_id=call_id,
+        tool_id=f"{AGENT_ID}/{tool}",
+        input=given,
+        timeout_ms=options.timeout_ms,
+        idempotency_key=options.idempotency_key,
+        caller=options.actor,
+        context=CallScope.parse({"project_root": options.project_root, **options.context}),
+        meta=Meta.parse(meta),
+    )
+    return call.to_json() | {"input": given}
 
 
 def _outcome(result: Json) -> ToolOutcome:
-    if not isinstance(result, dict) or result.get("status") not in _STATUSES:
+    try:
+        answer = ToolResult.parse(result)
+    except RequestError as error:
         raise ProtocolError(
-            "protocol.peer_error", "The agent gave a result that is not a tool's result."
-        )
-    error = result.get("error")
+            "protocol.peer_error",
+            "The agent's answer is not the result of a call as the protocol defines it.",
+            details=error.details,
+        ) from None
     return ToolOutcome(
-        status=result["status"],
-        output=result.get("output"),
-        error=from_rpc_error({"data": error}) if isinstance(error, dict) else None,
-        started_at=result.get("started_at"),
-        finished_at=result.get("finished_at"),
-        metrics=result.get("metrics") or {},
+        status=answer.status,
+        output=answer.output,
+        error=None if answer.error is None else from_rpc_error({"data": answer.error.to_json()}),
+        started_at=answer.started_at,
+        finished_at=answer.finished_at,
+        metrics=answer.metrics or {},
     )
-
-
-_STATUSES = ("succeeded", "failed", "canceled")

@@ -23,6 +23,8 @@ class Column:
     least: int = 0
     """How many cells it keeps when the table must shrink; 0: it never shrinks."""
     align: Literal["left", "right"] = "left"
+    is_optional: bool = False
+    """Whether it is left out where there is no room for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,24 @@ def table_lines(
     """
     cells = [[_cell(value) for value in row] for row in rows]
     used = [i for i in range(len(columns)) if any(row[i].text for row in cells)]
-    columns = [columns[i] for i in used]
-    cells = [[row[i] for i in used] for row in cells]
-    if not columns:
+    columns, cells = _only(used, columns, cells)
+    while columns:
+        widths = _fit(columns, cells, width)
+        optional = [i for i, column in enumerate(columns) if column.is_optional]
+        if sum(widths) + len(_GAP) * (len(widths) - 1) <= width or not optional:
+            break
+        kept = [i for i in range(len(columns)) if i != optional[-1]]
+        columns, cells = _only(kept, columns, cells)
+    else:
         return []
-    widths = _fit(columns, cells, width)
     head = [Cell(column.title, "dim") for column in columns]
     return [_line(columns, row, widths, style) for row in [head, *cells]]
+
+
+def _only(
+    kept: list[int], columns: Sequence[Column], rows: list[list[Cell]]
+) -> tuple[Sequence[Column], list[list[Cell]]]:
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def _cell(value: Cell | str) -> Cell:

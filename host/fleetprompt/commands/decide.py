@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from fleetprompt.connection import add_run_argument, connected, named_run
+from fleetprompt.connection import add_run_argument, connected
 from fleetprompt.decisions import Decision, ask_decision, confirm, show_gate
 from fleetprompt.driving import drive, terminal_for_decision
 from fleetprompt_protocol.errors import RequestError
@@ -38,7 +38,7 @@ def add_deny(parser: argparse.ArgumentParser) -> None:
 async def _decide(options: argparse.Namespace, ask: Ask) -> int:
     terminal = terminal_for_decision("What a run waits for")
     async with connected(options) as client:
-        run_id = await named_run(client, options.run)
+        run_id = (await client.get(options.run)).run_id
 
         async def begin(on_status: StatusListener) -> RunResult:  # noqa: ARG001  # nothing runs yet
             result = await client.get(run_id, reissue=True)

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from fleetprompt.connection import add_run_argument, connected, named_run
+from fleetprompt.connection import add_run_argument, connected
 from fleetprompt.decisions import Decision, confirm, show_gate
 from fleetprompt.driving import drive, terminal_at_hand, terminal_for_decision
 from fleetprompt_protocol.errors import RequestError
@@ -63,7 +63,7 @@ def _settlement(options: argparse.Namespace) -> tuple[str, dict[str, Any], str] 
 
 async def _continue(options: argparse.Namespace) -> int:
     async with connected(options) as client:
-        run_id = await named_run(client, options.run)
+        run_id = (await client.get(options.run)).run_id
 
         async def begin(on_status: StatusListener) -> RunResult:
             return await client.resume(run_id, on_status=on_status)
@@ -76,7 +76,7 @@ async def _settle(
 ) -> int:
     terminal = terminal_for_decision("What became of a step")
     async with connected(options) as client:
-        run_id = await named_run(client, options.run)
+        run_id = (await client.get(options.run)).run_id
 
         async def begin(on_status: StatusListener) -> RunResult:  # noqa: ARG001  # nothing runs yet
             result = await client.get(run_id, reissue=True)

@@ -96,8 +96,8 @@ async def _follow(options: argparse.Namespace, on_started: Any) -> int:
 
 
 async def _declared_inputs(client: Client, workflow: str) -> dict[str, Any]:
-    declared = (await client.describe(workflow)).get("inputs")
-    return declared if isinstance(declared, dict) else {}
+    properties = ((await client.describe(workflow)).inputs or {}).get("properties")
+    return properties if isinstance(properties, dict) else {}
 
 
 def _detach(options: argparse.Namespace) -> int:

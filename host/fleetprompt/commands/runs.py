@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fleetprompt.connection import add_run_argument, connected, named_run
+from fleetprompt.connection import add_run_argument, connected
 from fleetprompt.driving import without_tokens
 from fleetprompt.durations import instant_text
 from fleetprompt.escaping import shown
 from fleetprompt.exit_codes import ExitCode
 from fleetprompt.gate_view import gate_lines
 from fleetprompt.output import stdout_style, width_of, write_json, write_lines
-from fleetprompt.results import RunResult
+from fleetprompt.results import RunResult, RunSummary
 from fleetprompt.run_view import outputs_text, summary_lines
 from fleetprompt.table import Cell, Column, table_lines
 
@@ -48,30 +48,34 @@ async def _runs(options: argparse.Namespace) -> int:
     async with connected(options) as client:
         found = await client.runs(limit=options.limit)
     if options.json:
-        write_json({"runs": list(found)})
+        write_json({"runs": [run.to_json() for run in found]})
         return ExitCode.SUCCEEDED
     if not found:
         write_lines(["There are no runs yet."], sys.stderr)
-    columns = (Column("RUN"), Column("WORKFLOW", least=8), Column("STATUS"), Column("STARTED"))
+    columns = (
+        Column("RUN"),
+        Column("STATUS"),
+        Column("WORKFLOW", least=8),
+        Column("STARTED", is_optional=True),
+    )
     style = stdout_style()
-    rows = [_run_row(shown(run), style) for run in found]
+    rows = [_run_row(RunSummary.model_validate(shown(run.to_json())), style) for run in found]
     write_lines(table_lines(columns, rows, width_of(sys.stdout), style))
     return ExitCode.SUCCEEDED
 
 
-def _run_row(run: dict[str, Any], style: Style) -> tuple[Cell | str, ...]:
-    status = str(run.get("status", ""))
+def _run_row(run: RunSummary, style: Style) -> tuple[Cell | str, ...]:
     return (
-        str(run.get("run_id", "")),
-        str(run.get("workflow_id", "")),
-        Cell(f"{style.sign(status)} {status}", style.colour_of(status)),
-        instant_text(run.get("started_at")),
+        run.run_id,
+        Cell(f"{style.sign(run.status)} {run.status}", style.colour_of(run.status)),
+        run.workflow_id or "",
+        instant_text(run.started_at),
     )
 
 
 async def _show(options: argparse.Namespace) -> int:
     async with connected(options) as client:
-        result = await client.get(await named_run(client, options.run))
+        result = await client.get(options.run)
     if options.json:
         write_json(without_tokens(result))
         return ExitCode.SUCCEEDED
@@ -90,7 +94,7 @@ async def _show(options: argparse.Namespace) -> int:
 
 async def _cancel(options: argparse.Namespace) -> int:
     async with connected(options) as client:
-        run_id = await named_run(client, options.run)
+        run_id = (await client.get(options.run)).run_id
         answer = await client.cancel(run_id, reason=options.reason)
     if options.json:
         write_json(answer.to_json())

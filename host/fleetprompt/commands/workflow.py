@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 
 from fleetprompt.connection import connected
 from fleetprompt.diagnostic_view import diagnostic_lines
-from fleetprompt.escaping import shown
+from fleetprompt.escaping import escape_line, shown
 from fleetprompt.exit_codes import ExitCode
 from fleetprompt.output import stdout_style, width_of, write_json, write_lines
-from fleetprompt.results import Diagnostic
+from fleetprompt.results import Description, Diagnostic
 from fleetprompt.roots import workflow_reference
 from fleetprompt.source_lines import read_sources
+from fleetprompt.workflow_view import workflow_lines
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
-
-    from fleetprompt.client import Client
-    from fleetprompt.results import Validation
+    from pathlib import Path
 
 
 def add_validate(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +33,26 @@ def add_validate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(act=lambda options: asyncio.run(_validate(options)))
 
 
+def add_describe(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `fleetprompt describe`."""
+    parser.add_argument("workflow", metavar="WORKFLOW", help="its id, or the path of its file")
+    parser.set_defaults(act=lambda options: asyncio.run(_describe(options)))
+
+
+async def _describe(options: argparse.Namespace) -> int:
+    async with connected(options) as client:
+        described = await client.describe(workflow_reference(options.workflow, client.root))
+    if options.json:
+        write_json(described.to_json())
+    elif described.valid:
+        safe = Description.model_validate(shown(described.to_json()))
+        write_lines(workflow_lines(safe, width_of(sys.stdout), stdout_style()))
+    else:
+        _show_findings(client.root, described.diagnostics)
+        write_lines([_verdict(described.workflow_id, is_valid=False)])
+    return ExitCode.SUCCEEDED if described.valid else ExitCode.USAGE
+
+
 async def _validate(options: argparse.Namespace) -> int:
     async with connected(options) as client:
         references = [workflow_reference(text, client.root) for text in options.workflows]
@@ -44,22 +63,24 @@ async def _validate(options: argparse.Namespace) -> int:
     if options.json:
         write_json({"valid": is_valid, "workflows": [item.to_json() for item in found]})
     else:
-        _show_validations(client, references, found)
+        for reference, validation in zip(references, found, strict=True):
+            _show_findings(client.root, validation.diagnostics)
+            name = validation.workflow_id or reference
+            write_lines([_verdict(name, is_valid=validation.valid)])
     return ExitCode.SUCCEEDED if is_valid else ExitCode.USAGE
 
 
-def _show_validations(
-    client: Client, references: Sequence[str], found: Sequence[Validation]
-) -> None:
+def _show_findings(root: Path, diagnostics: Sequence[Diagnostic]) -> None:
     width, style = width_of(sys.stdout), stdout_style()
-    for reference, validation in zip(references, found, strict=True):
-        files = {diagnostic.file for diagnostic in validation.diagnostics}
-        sources = read_sources(client.root, files)
-        for diagnostic in validation.diagnostics:
-            safe = Diagnostic.model_validate(shown(diagnostic.to_json()))
-            source = sources.get(diagnostic.file, ())
-            write_lines([*diagnostic_lines(safe, source, width, style), ""])
-        state = "succeeded" if validation.valid else "failed"
-        word = "valid" if validation.valid else "invalid"
-        sign = style.paint(style.sign(state), style.colour_of(state))
-        write_lines([f"{sign} {validation.workflow_id or reference} is {word}"])
+    sources = read_sources(root, {diagnostic.file for diagnostic in diagnostics})
+    for diagnostic in diagnostics:
+        safe = Diagnostic.model_validate(shown(diagnostic.to_json()))
+        source = sources.get(diagnostic.file, ())
+        write_lines([*diagnostic_lines(safe, source, width, style), ""])
+
+
+def _verdict(name: str, *, is_valid: bool) -> str:
+    style = stdout_style()
+    state = "succeeded" if is_valid else "failed"
+    sign = style.paint(style.sign(state), style.colour_of(state))
+    return f"{sign} {escape_line(name)} is {'valid' if is_valid else 'invalid'}"
