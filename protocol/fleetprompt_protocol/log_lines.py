@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from fleetprompt_protocol.descriptors import open_private
 from fleetprompt_protocol.log import MAX_TRACEBACK_CHARS, MAX_VALUE_CHARS
 from fleetprompt_protocol.redaction import escape_controls, redact_text
-from fleetprompt_protocol.stdio import open_private
 from fleetprompt_protocol.wire import dumps
 
 if TYPE_CHECKING:
