@@ -1,1 +1,1 @@
-"""The dialects of the agent."""
+"""The dialects: what the tools look like on the wire. They translate, and hold no logic."""

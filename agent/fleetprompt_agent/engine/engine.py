@@ -100,23 +100,35 @@ class Engine:
         self._runner.wake_all()
 
     async def stop(self) -> None:
-        """Interrupt what runs, leave it resumable, close the journal."""
+        """Interrupt what runs and leave it resumable; the journal can still be read."""
         self._is_stopping = True
         await self._runner.stop()
-        self.journal.close()
 
     # Starting and following
 
     async def start(
-        self, new: NewRun, asker: Asker, listener: Listener | None, wait_s: float | None
+        self,
+        new: NewRun,
+        asker: Asker,
+        listener: Listener | None,
+        wait_s: float | None,
+        on_created: Callable[[str], object] = lambda _: None,
     ) -> Snapshot:
         """The run once it has ended or waits, or as it is after `wait_s`.
+
+        Args:
+            new: What to run.
+            asker: Who starts it.
+            listener: Hears of every transition while this call lasts.
+            wait_s: How long to wait at the most; None for as long as it takes.
+            on_created: Called with the run's id as soon as it exists.
 
         Raises:
             RequestError: `run.conflict`: the idempotency key belongs to other inputs.
             JournalError: nothing was started.
         """
         run_id, run = self._create(new, asker)
+        on_created(run_id)
         if run is None:
             return await self.follow(run_id, listener, wait_s)
         _listen(run, listener)

@@ -163,7 +163,7 @@ def _response_schema(state: RunState, gate: GateState) -> Json:
 
 
 def _check_response(schema: Json, response: Json) -> None:
-    from fleetprompt_agent.language.inputs import schema_problems
+    from fleetprompt_agent.language.schemas import schema_problems
 
     problems = schema_problems(schema, response)
     if problems:

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fleetprompt_agent.engine.core.events import Body
+    from fleetprompt_agent.engine.core.state import RunState
     from fleetprompt_agent.engine.journal import Journal
     from fleetprompt_agent.engine.requests import Asker
     from fleetprompt_agent.steps.contract import StepRequest, StepRunner
@@ -220,7 +221,7 @@ class Runner:
         path = getattr(body, "step_path", None)
         step = state.steps.get(path) if path is not None else None
         if asker is not None:
-            cause = asker.causation_id or asker.request_id
+            cause: str | None = asker.causation_id or asker.request_id
         elif step is not None and step.started_event_id and not isinstance(body, StepStarted):
             cause = step.started_event_id
         else:
@@ -246,10 +247,7 @@ class Runner:
         state = run.state
         match command:
             case Settle(body):
-                path = getattr(body, "step_path", None)
-                if (state.settle.get(path) if path is not None else state.finish) != body and (
-                    path not in state.to_gate
-                ):
+                if not _is_due(state, body):
                     return False
                 self._emit(run, body)
                 return True
@@ -520,6 +518,15 @@ class Runner:
                 ),
             )
         self._renew_timer = self._loop.call_later(LEASE_S / 4, self._renew)
+
+
+def _is_due(state: RunState, body: Body) -> bool:
+    """Whether the event still follows from the state: an earlier command may have made it void."""
+    path: str | None = getattr(body, "step_path", None)
+    if path is None:
+        return state.finish is body
+    # A gate that cannot be rendered settles its step.
+    return state.settle.get(path) is body or path in state.to_gate
 
 
 def _must_survive(run: ActiveRun, event: Event) -> bool:

@@ -1,1 +1,1 @@
-"""The tools of the agent."""
+"""The `fp_*` tools, each once; dialects translate and hold no logic."""

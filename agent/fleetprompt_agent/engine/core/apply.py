@@ -281,8 +281,9 @@ def _step_event(state: RunState, event: Event, body: StepBody) -> None:
         case StepUnknown():
             step.error, step.result = body.error, body.result or {}
             step.effect, step.duration_ms = "unknown", body.duration_ms
+            step.in_doubt = False
             schedule.classify(state, step)
-            schedule.advance_all(state)
+            schedule.stalled(state, step)
         case StepLateResult():
             return
         case _:

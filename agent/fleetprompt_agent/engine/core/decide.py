@@ -122,7 +122,7 @@ def _action(state: RunState, step: StepState) -> dict[str, Json]:
         return {
             "tool": f"workflow:{planned.workflow}",
             "digest": plan.digest,
-            "effects": _effects(plan, f"{step.path}/"),
+            "effects": effects_of(plan, f"{step.path}/"),
         }
     if step.is_fanout:
         return {"tool": planned.tool_id, "items": len(rendering.items(state, step, _MOST_ITEMS))}
@@ -169,17 +169,18 @@ def _effects_gate(state: RunState) -> OpenGate:
             "cwd": state.cwd,
         },
         prompt=None,
-        items=_effects(state.plan, ""),
+        items=effects_of(state.plan),
     )
 
 
-def _effects(plan: Plan, prefix: str) -> list[dict[str, Json]]:
+def effects_of(plan: Plan, prefix: str = "") -> list[dict[str, Json]]:
+    """Every side-effecting step of the plan, embedded workflows and `finally` included."""
     listed: list[dict[str, Json]] = []
     for planned in (*plan.steps, *plan.finally_steps):
         if planned.kind == "workflow" and planned.workflow is not None:
             sub = plan.workflows.get(planned.workflow)
             if sub is not None:
-                listed += _effects(sub, f"{prefix}{planned.id}/")
+                listed += effects_of(sub, f"{prefix}{planned.id}/")
         elif planned.side_effects:
             listed.append(_effect(planned, prefix))
     return listed

@@ -56,9 +56,10 @@ def judge(state: RunState, step: StepState, end: AttemptEnd) -> Body:
         error = _postcondition_error(state, step, end)
     if error is None:
         return StepSucceeded(path, attempt, end.result, end.duration_ms, end.effect, end.metrics)
-    effectful = step.step.side_effects and not step.step.idempotent
+    repeatable = step.step.idempotent and state.trusts_author
+    effectful = step.step.side_effects and not repeatable
     retries = step.step.retry.max_attempts > 1
-    in_finally = step.scope.phase == "finally"
+    in_finally = step.scope.is_finally
     checked_late = error.get("code") in AFTER_THE_ACT
     if effectful and not in_finally and (
         end.effect == "unknown" or (checked_late and retries)

@@ -78,12 +78,14 @@ def unqueue(state: RunState, instance: StepState) -> None:
 
 def classify(state: RunState, instance: StepState) -> None:
     """Put a step whose needs are met into the queue where it belongs."""
+    if instance.status == "running" and not instance.in_doubt:
+        # What acts is in no queue; a composite may be about to be settled, and stays so.
+        return
     unqueue(state, instance)
     if instance.is_settled or instance.open_gate:
         return
-    if instance.status in ("running", "interrupted"):
-        if instance.in_doubt and not instance.is_composite:
-            _classify_in_doubt(state, instance)
+    if instance.in_doubt:
+        _classify_in_doubt(state, instance)
         return
     if _may_not_start(state, instance):
         return
@@ -109,7 +111,11 @@ def classify(state: RunState, instance: StepState) -> None:
         assert body is not None  # noqa: S101 (narrows the line above)
         state.settle[path] = body
     elif needs_intent(instance) and state.intent is None:
-        state.held[path] = instance
+        if instance.scope.is_finally:
+            # There are no gates in `finally`: what was not allowed before is not done.
+            state.settle[path] = StepSkipped(path, "not_allowed")
+        else:
+            state.held[path] = instance
     else:
         state.startable[path] = instance
 
@@ -132,12 +138,12 @@ def needs_intent(instance: StepState) -> bool:
 def _classify_in_doubt(state: RunState, instance: StepState) -> None:
     """A step that was in flight when its owner went away (engine.md §4)."""
     step, path = instance.step, instance.path
-    again = not step.side_effects or step.idempotent
+    again = not step.side_effects or (step.idempotent and state.trusts_author)
     if state.cancels or (again and _may_not_start(state, instance)):
         state.settle[path] = StepCanceled(path, instance.attempt)
     elif again:
         state.startable[path] = instance
-    elif instance.scope.phase == "finally":
+    elif instance.scope.is_finally:
         # There are no gates in `finally`.
         state.settle[path] = StepFailed(
             path, instance.attempt, _unknown_error(instance), effect="unknown"
@@ -279,6 +285,13 @@ def purge(state: RunState, scope: Scope) -> None:
         if instance.fanout is not None:
             for child in instance.fanout.children.values():
                 classify(state, child)
+
+
+def stalled(state: RunState, instance: StepState) -> None:
+    """A step runs no more without having settled: what only waited for that can end."""
+    if instance.parent is not None:
+        _finish_fanout(state, instance.parent)
+    advance_all(state)
 
 
 def advance_all(state: RunState) -> None:

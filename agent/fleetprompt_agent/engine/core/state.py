@@ -165,6 +165,16 @@ class Scope:
     error: Json = None
     """The error that failed the scope."""
 
+    @property
+    def is_finally(self) -> bool:
+        """Whether the scope works in the `finally` of a workflow: its own, or one around it."""
+        scope: Scope | None = self
+        while scope is not None:
+            if scope.phase == "finally":
+                return True
+            scope = scope.owner.scope if scope.owner is not None else None
+        return False
+
 
 @dataclass(slots=True)
 class RunState:
@@ -215,6 +225,14 @@ class RunState:
     epoch: int = 0
     cause_event_id: str | None = None
     """The last event that came from outside: what new steps are caused by."""
+
+    @property
+    def trusts_author(self) -> bool:
+        """Whether `idempotent` in the file counts: only under the spawner's intent.
+
+        The file comes from a repository that is not trusted (security.md, Permissions).
+        """
+        return self.intent == "spawner"
 
     @property
     def is_terminal(self) -> bool:

@@ -1,0 +1,322 @@
+"""The router dialect (protocol.md §4): a host that calls the agent's tools by `core.tool.call`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from fleetprompt_agent.agent import AGENT_ID
+from fleetprompt_agent.tools.registry import TOOLS, Call, call_tool, find_tool
+from fleetprompt_protocol.errors import FleetPromptError, ProtocolError, RequestError
+from fleetprompt_protocol.log import bound, get_logger
+from fleetprompt_protocol.meta import meta_from, meta_json
+from fleetprompt_protocol.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleetprompt_agent.agent import Agent
+    from fleetprompt_agent.language.plan import Plan
+    from fleetprompt_agent.tools.registry import Tool
+    from fleetprompt_protocol.call import CallContext
+    from fleetprompt_protocol.messages import ToolCall, Welcome
+    from fleetprompt_protocol.peer import Peer
+
+log = get_logger("router")
+
+HELLO_TIMEOUT_S = 30.0
+"""A host that gave a token answers `agent.hello` within this."""
+DIRECTIVE_TIMEOUT_S = 600.0
+"""A directive may be asked of a person."""
+_MINIMAL = ("protocol.method_not_found",)
+
+
+class RouterDialect:
+    """The agent's side of a router session.
+
+    Args:
+        agent: What the tools act on.
+        check_ready: Raises while the session does not serve yet.
+    """
+
+    def __init__(self, agent: Agent, check_ready: Callable[[], None]) -> None:
+        self._agent = agent
+        self._check_ready = check_ready
+        self._calls: dict[str, CallContext] = {}
+        self._directives: dict[str, str] = {}
+        """Granted by this session: directive id to plan digest."""
+        self._began = time.monotonic()
+        self._peer: Peer | None = None
+        self.welcome: Welcome | None = None
+
+    @property
+    def methods(self) -> dict[str, Any]:
+        """Handlers of the requests that a host sends."""
+        return {"core.tool.call": self._tool_call, "core.ping": self._ping}
+
+    @property
+    def inline(self) -> dict[str, Any]:
+        """What is answered in the reader, in order."""
+        return {"core.tool.cancel": self._tool_cancel}
+
+    # The handshake
+
+    async def hello(self, peer: Peer, token: str | None) -> None:
+        """Introduce the agent, and heed the welcome.
+
+        Raises:
+            FleetPromptError: the host does not want this agent (`protocol.unauthorized`,
+                `protocol.unsupported_version`), or did not answer.
+        """
+        from fleetprompt_protocol.messages import PROTOCOL_VERSIONS, Welcome
+
+        params: dict[str, Any] = {
+            "agent_id": AGENT_ID,
+            "agent_version": __version__,
+            "protocol": {
+                "supported_versions": list(PROTOCOL_VERSIONS),
+                "capabilities": ["streaming", "cancellation", "directives"],
+            },
+            "sdk": {"name": "fleetprompt", "version": __version__},
+        }
+        if token is not None:
+            params["session_token"] = token
+        answer = await peer.request("agent.hello", params, timeout_s=HELLO_TIMEOUT_S)
+        welcome = Welcome.parse(answer)
+        if welcome.accepted_version not in PROTOCOL_VERSIONS:
+            raise ProtocolError(
+                "protocol.unsupported_version",
+                f"The host speaks version {welcome.accepted_version[:40]}; this agent speaks "
+                f"{', '.join(PROTOCOL_VERSIONS)}.",
+            )
+        peer.max_send_bytes = welcome.max_frame_bytes
+        self.welcome = welcome
+        self._peer = peer
+
+    async def serve(self, peer: Peer) -> None:
+        """Offer the tools, then send heartbeats, for as long as the session lasts."""
+        try:
+            await peer.request("agent.tools.register", {"tools": _descriptions(), "replace": True})
+        except FleetPromptError as error:
+            if error.code not in _MINIMAL:
+                log.warning("router.not_registered", code=error.code, message=error.message)
+        welcome = self.welcome
+        if welcome is None:
+            return
+        while not peer.is_ended:
+            await asyncio.sleep(welcome.heartbeat_interval_ms / 1000)
+            peer.notify(
+                "agent.heartbeat",
+                {
+                    "session_id": welcome.session_id,
+                    "uptime_ms": round((time.monotonic() - self._began) * 1000),
+                    "inflight_calls": len(self._calls),
+                    "status": "ok",
+                },
+                coalesce_key="agent.heartbeat",
+            )
+
+    # What the host asks
+
+    async def _ping(self, context: CallContext, /, params: dict[str, Any]) -> dict[str, Any]:
+        del context
+        meta = meta_from(params.get("meta"))
+        return {"ts": _now(), "meta": meta_json(meta.correlation)}
+
+    async def _tool_call(self, context: CallContext, /, params: dict[str, Any]) -> dict[str, Any]:
+        from fleetprompt_protocol.messages import ToolCall as Envelope
+
+        self._check_ready()
+        envelope = Envelope.parse(params)
+        agent_id, _, name = envelope.tool_id.rpartition("/")
+        if agent_id not in ("", AGENT_ID):
+            raise RequestError(
+                "tool.not_found", f"This agent is {AGENT_ID}; {agent_id[:80]} is another."
+            )
+        tool = find_tool(name)
+        if envelope.call_id in self._calls:
+            raise ProtocolError(
+                "protocol.duplicate_id",
+                f"A call with the id {envelope.call_id} is in flight.",
+                rpc_code=-32600,
+            )
+        self._calls[envelope.call_id] = context
+        try:
+            return await self._answer(context, tool, envelope, params.get("meta"))
+        finally:
+            del self._calls[envelope.call_id]
+
+    async def _answer(
+        self, context: CallContext, tool: Tool, envelope: ToolCall, raw_meta: object
+    ) -> dict[str, Any]:
+        meta = meta_from(raw_meta)
+        began, started_at = time.perf_counter(), _now()
+        call = Call(
+            self._agent,
+            meta.correlation,
+            actor_type=meta.actor.type if meta.actor is not None else "agent",
+            actor_id=meta.actor.id if meta.actor is not None else None,
+            caller=_caller(envelope.caller),
+            channel="host",
+            intent=self._intent_of(envelope),
+        )
+        given = dict(envelope.input)
+        if envelope.idempotency_key is not None and tool.name == "fp_run_workflow":
+            given.setdefault("idempotency_key", envelope.idempotency_key)
+        stream = None
+        if tool.streaming:
+            from fleetprompt_agent.dialects.stream import CallStream
+
+            stream = CallStream(context, envelope.call_id, meta.correlation)
+            call.listener = stream
+            if envelope.timeout_ms is not None:
+                asked = given.get("wait_ms")
+                limit = envelope.timeout_ms
+                given["wait_ms"] = min(asked, limit) if isinstance(asked, int) else limit
+        if tool.cancellation:
+            call.on_cancel = context.on_cancel
+        answer: dict[str, Any] = {"call_id": envelope.call_id, "status": "succeeded"}
+        try:
+            self._agent.check_root(envelope.context.project_root)
+            limit_s = None
+            if envelope.timeout_ms is not None and not tool.streaming:
+                limit_s = envelope.timeout_ms / 1000
+            with bound(meta.correlation):
+                async with asyncio.timeout(limit_s):
+                    output = await call_tool(tool, call, given)
+        except TimeoutError:
+            answer |= _failed("tool.timeout", f"{tool.name} took longer than its time.")
+        except FleetPromptError as error:
+            answer |= {"status": "failed", "error": error.to_data()}
+        else:
+            if stream is not None:
+                stream.finish(output)
+            answer |= {"status": _status(output), "output": output}
+            if "error" in output and answer["status"] != "succeeded":
+                answer["error"] = output["error"]
+            elif _is_out_of_time(envelope, given, output):
+                answer |= _failed(
+                    "tool.timeout",
+                    f"The call's time is up; run {output['run_id']} goes on. "
+                    "Ask fp_get_run how it stands.",
+                )
+        answer |= {
+            "started_at": started_at,
+            "finished_at": _now(),
+            "metrics": {"duration_ms": round((time.perf_counter() - began) * 1000, 3)},
+            "meta": meta_json(meta.correlation),
+        }
+        return answer
+
+    def _tool_cancel(self, params: dict[str, Any]) -> dict[str, Any]:
+        from fleetprompt_protocol.messages import CancelTool
+
+        cancel = CancelTool.parse(params)
+        context = self._calls.get(cancel.call_id)
+        if context is None:
+            return {
+                "call_id": cancel.call_id,
+                "accepted": False,
+                "note": "No call with this id is in flight.",
+            }
+        return {"call_id": cancel.call_id, "accepted": context.cancel()}
+
+    # What the agent asks
+
+    def _intent_of(self, envelope: ToolCall) -> Any:
+        async def intent(plan: Plan) -> str | None:
+            given = envelope.context.directive_id
+            if given is not None and self._directives.get(given) == plan.digest:
+                return f"directive:{given}"
+            return await self._request_directive(plan, envelope)
+
+        return intent
+
+    async def _request_directive(self, plan: Plan, envelope: ToolCall) -> str | None:
+        """A directive of the host for this very plan, or None: the run then opens a gate."""
+        from fleetprompt_agent.engine.core.decide import effects_of
+        from fleetprompt_protocol.messages import Directive
+
+        effects = effects_of(plan)
+        if self._peer is None or not effects:
+            return None
+        request: dict[str, Any] = {
+            "action": f"run workflow {plan.workflow_id}",
+            "reason": f"call {envelope.call_id}",
+            "side_effects": effects,
+            "plan_digest": plan.digest,
+        }
+        if envelope.meta is not None:
+            request["meta"] = envelope.meta.to_json()
+        try:
+            answer = await self._peer.request(
+                "agent.directive.request", request, timeout_s=DIRECTIVE_TIMEOUT_S
+            )
+            directive = Directive.parse(answer)
+        except FleetPromptError as error:
+            if error.code not in _MINIMAL:
+                log.warning("router.no_directive", code=error.code, message=error.message)
+            return None
+        if not directive.granted or directive.directive_id is None:
+            return None
+        self._directives[directive.directive_id] = plan.digest
+        return f"directive:{directive.directive_id}"
+
+
+def _caller(caller: dict[str, Any] | None) -> str | None:
+    from fleetprompt_agent.language.plan import canonical_json
+
+    return None if caller is None else canonical_json(caller)
+
+
+def _failed(code: str, message: str) -> dict[str, Any]:
+    return {
+        "status": "failed",
+        "error": {"code": code, "message": message, "retryable": True},
+    }
+
+
+def _status(output: dict[str, Any]) -> str:
+    """A run that waits or still runs is a call that succeeded; its output says so."""
+    run_status = output.get("status") if "run_id" in output and "steps" in output else None
+    if run_status == "failed":
+        return "failed"
+    return "canceled" if run_status == "canceled" else "succeeded"
+
+
+def _is_out_of_time(envelope: ToolCall, given: dict[str, Any], output: dict[str, Any]) -> bool:
+    return (
+        envelope.timeout_ms is not None
+        and given.get("wait_ms") == envelope.timeout_ms
+        and output.get("status") == "running"
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _descriptions() -> list[dict[str, Any]]:
+    """The tools as they are registered with a host."""
+    return [
+        {
+            "tool_id": f"{AGENT_ID}/{tool.name}",
+            "name": tool.name,
+            "description": tool.description,
+            "input_schema": tool.model().model_json_schema(),
+            "capabilities": [
+                word
+                for word, has in (
+                    ("streaming", tool.streaming),
+                    ("cancellation", tool.cancellation),
+                )
+                if has
+            ],
+            "side_effects": bool(tool.side_effects),
+            "requires_directive": False,
+            "tags": ["workflow"],
+        }
+        for tool in TOOLS.values()
+    ]

@@ -1,0 +1,84 @@
+"""What a call says before its result: `agent.tool.stream` chunks (protocol.md §4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fleetprompt_agent.engine.projection import status_data
+from fleetprompt_protocol.meta import meta_json
+
+if TYPE_CHECKING:
+    from fleetprompt_agent.engine.core.events import Event
+    from fleetprompt_agent.engine.core.state import RunState
+    from fleetprompt_protocol.call import CallContext
+    from fleetprompt_protocol.ids import Correlation
+
+METHOD = "agent.tool.stream"
+
+
+class CallStream:
+    """Turns a run's transitions into chunks of one call; a listener of the engine.
+
+    Every chunk echoes the ids of its call, with the event that it tells of as its cause.
+    """
+
+    def __init__(self, context: CallContext, call_id: str, correlation: Correlation) -> None:
+        self._context = context
+        self._call_id = call_id
+        self._correlation = correlation
+
+    def on_event(self, state: RunState, event: Event) -> None:
+        """A transition becomes a `status` chunk."""
+        data = status_data(state, event)
+        if data is not None:
+            self._send("status", data, event.event_id)
+
+    def on_output(self, step_path: str, channel: str, text: str) -> None:
+        """What a step prints becomes a chunk of the channel of that name."""
+        self._send(channel, {"text": text, "step_path": step_path}, None)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """The last status chunk: how the run stands."""
+        status = result.get("status")
+        if "run_id" not in result or status not in _STATES:
+            return
+        data = {
+            "text": f"run: {status}",
+            "run_id": result["run_id"],
+            "step_path": None,
+            "step_id": None,
+            "state": _STATES[status],
+            "completed": sum(
+                step["status"] in ("succeeded", "failed", "skipped", "canceled")
+                for step in result["steps"]
+            ),
+            "total": len(result["steps"]),
+        }
+        if "error" in result:
+            data["error"] = result["error"]
+        self._send("status", data, None, done=True)
+
+    def _send(
+        self, channel: str, data: dict[str, Any], cause: str | None, *, done: bool = False
+    ) -> None:
+        ids = self._correlation if cause is None else self._correlation.caused_by(cause)
+        chunk: dict[str, Any] = {
+            "call_id": self._call_id,
+            "channel": channel,
+            "data": data,
+            "meta": meta_json(ids),
+        }
+        if done:
+            chunk["done"] = True
+        self._context.notify(METHOD, chunk, numbered=True)
+
+
+_STATES = {
+    "running": "started",
+    "succeeded": "completed",
+    "failed": "failed",
+    "canceled": "canceled",
+    "waiting": "waiting",
+    "interrupted": "canceled",
+}
+"""The run's status in the words of chunks."""

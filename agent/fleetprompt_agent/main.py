@@ -1,0 +1,123 @@
+"""`fleetprompt agent`: the process that a host spawns.
+
+What comes first matters: the supervisor is forked while the process is small, then stdin and
+stdout are taken away from everybody but the protocol, then the rest is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleetprompt_protocol.errors import FleetPromptError, OperatorError
+
+if TYPE_CHECKING:
+    from fleetprompt_agent.steps.supervisor import Supervisor
+
+TOKEN_NAME = "FLEETPROMPT_SESSION_TOKEN"  # noqa: S105 (the name of the variable, not a token)
+FRAMING_NAME = "FLEETPROMPT_FRAMING"
+_FRAMINGS = ("auto", "newline", "content-length")
+
+
+def main(argv: list[str]) -> int:
+    """Serve a host on stdin and stdout; gives the exit code."""
+    options = _parse(argv)
+    parent_pid = os.getppid()
+    token = os.environ.pop(TOKEN_NAME, None) or None
+    from fleetprompt_protocol.stdio import claim_stdio
+
+    in_fd, out_fd = claim_stdio()
+    try:
+        from fleetprompt_agent.steps.supervisor import start_supervisor
+
+        supervisor = start_supervisor()
+        root = _find_root(options.root)
+    except FleetPromptError as error:
+        sys.stderr.write(f"fleetprompt: {error.message} [{error.code}]\n")
+        return 2
+    return _serve(options, root, supervisor, (in_fd, out_fd), token, parent_pid)
+
+
+def _parse(argv: list[str]) -> Any:
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="fleetprompt agent",
+        description="Serve the workflows of a project on stdin and stdout.",
+    )
+    parser.add_argument("--root", type=Path, help="the project (default: nearest .fleetprompt/)")
+    parser.add_argument(
+        "--allow-side-effects",
+        action="store_true",
+        help="the runs of this process may have side effects without asking first",
+    )
+    parser.add_argument("--protocol", choices=("auto", "router", "plain"), default="auto")
+    framing = os.environ.get(FRAMING_NAME, "auto")
+    parser.add_argument(
+        "--framing", choices=_FRAMINGS, default=framing if framing in _FRAMINGS else "auto"
+    )
+    parser.add_argument(
+        "--auto-resume", action="store_true", help="continue interrupted runs at the start"
+    )
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info"
+    )
+    return parser.parse_args(argv)
+
+
+def _find_root(given: Path | None) -> Path:
+    from fleetprompt_indexer.root import find_root
+
+    if given is not None:
+        if not given.is_dir():
+            raise OperatorError("root.not_found", f"{given} is not a directory.")
+        return given.resolve()
+    root = find_root(Path.cwd())
+    if root is None:
+        raise OperatorError(
+            "root.not_found",
+            f"Neither {Path.cwd()} nor a folder above it has .fleetprompt/. "
+            "Go to a project, or name one with --root.",
+        )
+    return root.resolve()
+
+
+def _serve(
+    options: Any,
+    root: Path,
+    supervisor: Supervisor,
+    descriptors: tuple[int, int],
+    token: str | None,
+    parent_pid: int,
+) -> int:
+    import asyncio
+
+    from fleetprompt_agent.agent import Agent
+    from fleetprompt_agent.dialects.session import Session, resume_interrupted
+    from fleetprompt_protocol.log import configure
+    from fleetprompt_protocol.stdio import StdioTransport
+
+    configure(options.log_level)
+
+    async def serve() -> int:
+        def may_run() -> bool:
+            return session.may_run()
+
+        agent = Agent(
+            root, supervisor, allow_side_effects=options.allow_side_effects, may_run=may_run
+        )
+        session = Session(
+            agent,
+            StdioTransport(*descriptors),
+            protocol=options.protocol,
+            framing=options.framing,
+            token=token,
+            parent_pid=parent_pid,
+        )
+        if options.auto_resume:
+            await resume_interrupted(agent)
+        return await session.run()
+
+    return asyncio.run(serve())

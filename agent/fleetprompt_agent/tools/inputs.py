@@ -1,0 +1,149 @@
+"""The inputs of the tools: strict, every field enforced by its tool."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fleetprompt_protocol.ids import ID_PATTERN
+
+RunRef = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9._:-]*$")]
+"""A run id, a unique prefix of one, or empty for the latest run."""
+
+CorrelationId = Annotated[str, Field(pattern=ID_PATTERN.pattern.replace(r"\Z", "$"))]
+
+WorkflowRef = Annotated[str, Field(min_length=1, max_length=1024)]
+"""A workflow's id, or its path relative to the root."""
+
+
+class ToolInput(BaseModel):
+    """Base of all inputs: unknown fields are refused, types are not converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ListWorkflowsInput(ToolInput):
+    """Which workflows to list."""
+
+    query: str | None = Field(None, max_length=200, description="Words in id, name, description.")
+    status: Literal["unvalidated", "valid", "invalid", "stale", "unreadable"] | None = Field(
+        None, description="Only entries with this status."
+    )
+    limit: int = Field(100, ge=1, le=1000)
+    cursor: str | None = Field(None, max_length=1024, description="From `next_cursor`.")
+
+
+class DescribeWorkflowInput(ToolInput):
+    """Which workflow to describe."""
+
+    workflow: WorkflowRef = Field(description="Id, or path relative to the root.")
+
+
+class ValidateWorkflowInput(DescribeWorkflowInput):
+    """Which workflow to check."""
+
+
+class RunWorkflowInput(ToolInput):
+    """What to run, and how."""
+
+    workflow: WorkflowRef = Field(description="Id, or path relative to the root.")
+    inputs: dict[str, Any] = Field(default_factory=dict, description="By name.")
+    wait_ms: int | None = Field(
+        None, ge=0, le=86_400_000, description="Return after so long, with the run still going."
+    )
+    timeout_ms: int | None = Field(
+        None, ge=1, le=2_592_000_000, description="Limit of the run's own time."
+    )
+    max_output_bytes: int | None = Field(
+        None, ge=1, le=64 * 1024 * 1024, description="Cap of each step's output."
+    )
+    cwd: str | None = Field(
+        None, min_length=1, max_length=4096, description="Working directory, relative to the root."
+    )
+    idempotency_key: str | None = Field(None, min_length=1, max_length=256)
+    metadata: dict[str, Any] | None = Field(
+        None, description="Kept with the run; not seen by steps."
+    )
+
+
+class GetRunInput(ToolInput):
+    """Which run to show."""
+
+    run_id: RunRef = Field("", description="Id or unique prefix; empty: the latest run.")
+    reissue: bool = Field(
+        False, description="Give open gates new tokens; the old ones become void."
+    )
+
+
+class ListRunsInput(ToolInput):
+    """Which runs to list."""
+
+    status: (
+        Literal["pending", "running", "waiting", "succeeded", "failed", "canceled", "interrupted"]
+        | None
+    ) = None
+    workflow: str | None = Field(None, max_length=128, description="Only runs of this workflow id.")
+    limit: int = Field(20, ge=1, le=200)
+    cursor: str | None = Field(None, max_length=256, description="From `next_cursor`.")
+
+
+class ResumeRunInput(ToolInput):
+    """A run to continue, or a gate's decision."""
+
+    run_id: RunRef | None = Field(None, description="An interrupted run to continue.")
+    token: str | None = Field(None, min_length=1, max_length=512, description="A gate's token.")
+    approve: bool | None = Field(None, description="For gates of kind effects and approval.")
+    response: Any = Field(None, description="For gates of kind ask and judgement.")
+    succeed_with: Any = Field(None, description="The result of a step with unknown outcome.")
+    retry: bool | None = Field(None, description="Try a step with unknown outcome again.")
+    fail: bool | None = Field(None, description="Fail a step with unknown outcome.")
+    complete: bool | None = Field(None, description="A manual step is done.")
+    skip: bool | None = Field(None, description="A manual step is skipped.")
+    reason: str | None = Field(None, max_length=2000, description="Kept with the decision.")
+    wait_ms: int | None = Field(None, ge=0, le=86_400_000)
+
+    @model_validator(mode="after")
+    def _one_thing_is_asked(self) -> Self:
+        given = self.decisions
+        if self.token is None:
+            if given:
+                raise ValueError(f"`{given[0]}` decides a gate: give its token too")
+            if self.run_id is None:
+                raise ValueError("give run_id, or token with a decision")
+        elif self.run_id is not None:
+            raise ValueError("give run_id or token, not both")
+        elif len(given) != 1:
+            raise ValueError(
+                "a token goes with exactly one of approve, response, retry, succeed_with, fail, "
+                "complete, skip"
+            )
+        return self
+
+    @property
+    def decisions(self) -> list[str]:
+        """Names of the decision fields that were given."""
+        names = ("approve", "response", "retry", "succeed_with", "fail", "complete", "skip")
+        return [name for name in names if name in self.model_fields_set]
+
+
+class CancelExecutionInput(ToolInput):
+    """Which run to cancel."""
+
+    run_id: RunRef = Field(min_length=1, description="Id or unique prefix.")
+    reason: str | None = Field(None, max_length=2000)
+
+
+class GetTimelineInput(ToolInput):
+    """Whose events to show."""
+
+    run_id: RunRef | None = Field(None, description="One run; empty: the latest.")
+    correlation_id: CorrelationId | None = Field(None, description="All runs under this id.")
+    limit: int = Field(200, ge=1, le=1000)
+    cursor: str | None = Field(None, max_length=256, description="From `next_cursor`.")
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        if (self.run_id is None) == (self.correlation_id is None):
+            raise ValueError("give either run_id or correlation_id")
+        return self

@@ -1,0 +1,237 @@
+"""The tools that start, continue, cancel and show runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from fleetprompt_agent.engine import tokens
+from fleetprompt_agent.engine.engine import NewRun
+from fleetprompt_agent.engine.projection import instant, run_result, timeline_entry
+from fleetprompt_agent.engine.requests import Asker, Decide
+from fleetprompt_agent.tools.paging import decode_cursor, encode_cursor
+from fleetprompt_protocol.errors import JournalError, RequestError
+
+if TYPE_CHECKING:
+    from fleetprompt_agent.engine.core.events import Decision
+    from fleetprompt_agent.engine.engine import Snapshot
+    from fleetprompt_agent.tools.inputs import (
+        CancelExecutionInput,
+        GetRunInput,
+        GetTimelineInput,
+        ListRunsInput,
+        ResumeRunInput,
+        RunWorkflowInput,
+    )
+    from fleetprompt_agent.tools.registry import Call
+
+Json = Any
+
+
+def _asker(call: Call) -> Asker:
+    ids = call.correlation
+    return Asker(
+        ids.request_id, ids.correlation_id, ids.causation_id, call.actor_type, call.actor_id
+    )
+
+
+def _result(call: Call, snapshot: Snapshot) -> dict[str, Json]:
+    return run_result(snapshot, request_id=call.correlation.request_id)
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
+
+
+async def fp_run_workflow(call: Call, given: RunWorkflowInput) -> dict[str, Json]:
+    """The run, when it has ended or waits, or after `wait_ms`."""
+    from fleetprompt_agent.language.inputs import check_inputs
+
+    plan = call.agent.load(given.workflow).raise_if_invalid()
+    inputs = check_inputs(plan, given.inputs)
+    _check_cwd(call, given.cwd)
+    intent = "spawner" if call.agent.allow_side_effects else None
+    if intent is None and call.intent is not None:
+        intent = await call.intent(plan)
+    new = NewRun(
+        plan=plan,
+        inputs=inputs,
+        cwd=given.cwd,
+        intent=intent,
+        timeout_s=_seconds(given.timeout_ms),
+        max_output_bytes=given.max_output_bytes,
+        metadata=given.metadata,
+        caller=call.caller,
+        idempotency_key=given.idempotency_key,
+    )
+    engine = call.agent.engine
+    started: list[str] = []
+    _cancel_with_call(call, started)
+    snapshot = await engine.start(
+        new, _asker(call), call.listener, _seconds(given.wait_ms), started.append
+    )
+    return _result(call, snapshot)
+
+
+def _check_cwd(call: Call, cwd: str | None) -> None:
+    """Refuse a working directory before a run exists."""
+    if cwd is None:
+        return
+    import os
+
+    from fleetprompt_agent.steps.workdir import open_directory
+
+    os.close(open_directory(call.agent.root, cwd))
+
+
+def _cancel_with_call(call: Call, started: list[str]) -> None:
+    """Cancelling the call cancels the run; the call then answers with the run's own result."""
+    if call.on_cancel is None:
+        return
+    cancels: set[asyncio.Task[object]] = set()
+
+    def cancel() -> None:
+        if started:
+            asking = call.agent.engine.cancel(started[0], "the call was cancelled", _asker(call))
+            task: asyncio.Task[object] = asyncio.ensure_future(asking)
+            cancels.add(task)
+            task.add_done_callback(cancels.discard)
+
+    call.on_cancel(cancel)
+
+
+async def fp_resume_run(call: Call, given: ResumeRunInput) -> dict[str, Json]:
+    """The run, continued or with one gate decided, when it has ended or waits."""
+    engine = call.agent.engine
+    wait_s = _seconds(given.wait_ms)
+    if given.token is None:
+        run_id = engine.find(given.run_id or "")
+        _cancel_with_call(call, [run_id])
+        return _result(call, await engine.resume(run_id, _asker(call), call.listener, wait_s))
+    place = tokens.gate_of(given.token)
+    if place is None:
+        raise RequestError(
+            "gate.token_invalid", "This is not a gate's token. Copy it whole, or ask for a new one."
+        )
+    run_id, gate_id = place
+    try:
+        engine.load(run_id)
+    except RequestError:
+        raise RequestError(
+            "gate.token_invalid", "The token is for no gate of this project."
+        ) from None
+    decision, response = _decision(given)
+    request = Decide(
+        gate_id=gate_id,
+        decision=decision,
+        channel=call.channel,
+        token=given.token,
+        reason=given.reason,
+        response=response,
+    )
+    _cancel_with_call(call, [run_id])
+    return _result(call, await engine.decide(run_id, request, _asker(call), call.listener, wait_s))
+
+
+def _decision(given: ResumeRunInput) -> tuple[Decision, Json]:
+    (name,) = given.decisions
+    match name:
+        case "approve":
+            return ("approve" if given.approve else "deny"), None
+        case "response":
+            return "respond", given.response
+        case "succeed_with":
+            return "succeed_with", given.succeed_with
+        case "retry" | "fail" | "complete" | "skip":
+            if getattr(given, name) is not True:
+                raise RequestError("tool.invalid_input", f"`{name}` can only be true.")
+            return name, None
+        case _:
+            raise RequestError("tool.invalid_input", f"There is no decision `{name}`.")
+
+
+async def fp_get_run(call: Call, given: GetRunInput) -> dict[str, Json]:
+    """The run as it is now."""
+    engine = call.agent.engine
+    run_id = engine.find(given.run_id)
+    if given.reissue:
+        return _result(call, await engine.reissue(run_id, _asker(call)))
+    return _result(call, engine.get(run_id))
+
+
+async def fp_cancel_execution(call: Call, given: CancelExecutionInput) -> dict[str, Json]:
+    """Whether the cancel was accepted."""
+    engine = call.agent.engine
+    run_id = engine.find(given.run_id)
+    accepted, status = await engine.cancel(run_id, given.reason, _asker(call))
+    return {"run_id": run_id, "accepted": accepted, "status": status}
+
+
+async def fp_list_runs(call: Call, given: ListRunsInput) -> dict[str, Json]:
+    """The project's runs, newest first; a run that cannot be read is listed with its error."""
+    engine = call.agent.engine
+    before = decode_cursor(given.cursor, (int, str)) if given.cursor else None
+    found: list[dict[str, Json]] = []
+    cursor: str | None = None
+    while len(found) < given.limit:
+        rows = engine.journal.list_runs(engine.project, limit=50, before=before)
+        for row in rows:
+            before = (row.created_ms, row.run_id)
+            if given.workflow is not None and row.workflow_id != given.workflow:
+                continue
+            summary: dict[str, Json] = {
+                "run_id": row.run_id,
+                "workflow_id": row.workflow_id,
+                "correlation_id": row.correlation_id,
+                "started_at": instant(row.created_ms),
+            }
+            try:
+                snapshot = engine.get(row.run_id)
+            except JournalError as error:
+                summary |= {"status": "unreadable", "error": error.to_data()}
+            else:
+                state = snapshot.state
+                summary |= {
+                    "status": snapshot.status,
+                    "finished_at": instant(state.ended_ms),
+                    "open_gates": len(state.open_gates),
+                }
+            if given.status is not None and summary["status"] != given.status:
+                continue
+            found.append(summary)
+            if len(found) == given.limit:
+                cursor = encode_cursor(before)
+                break
+        if len(rows) < 50:
+            break
+    result: dict[str, Json] = {"runs": found}
+    if cursor is not None:
+        result["next_cursor"] = cursor
+    return result
+
+
+async def fp_get_timeline(call: Call, given: GetTimelineInput) -> dict[str, Json]:
+    """Events in the order in which they happened, `limit` at a time."""
+    engine = call.agent.engine
+    journal = engine.journal
+    if given.correlation_id is not None:
+        rows = journal.runs_of(engine.project, given.correlation_id)
+        if not rows:
+            raise RequestError(
+                "run.not_found", f"No run of this project belongs to {given.correlation_id}."
+            )
+        run_ids = [row.run_id for row in rows]
+    else:
+        run_ids = [engine.find(given.run_id or "")]
+    events = [
+        {"run_id": run_id, **timeline_entry(event)}
+        for run_id in run_ids
+        for event in journal.load(run_id)
+    ]
+    events.sort(key=lambda event: (event["at"], event["run_id"], event["seq"]))
+    skip = decode_cursor(given.cursor, (int,))[0] if given.cursor else 0
+    page = events[skip : skip + given.limit]
+    result: dict[str, Json] = {"events": page}
+    if skip + given.limit < len(events):
+        result["next_cursor"] = encode_cursor((skip + given.limit,))
+    return result
