@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import re
+import select
+import struct
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +22,7 @@ import pytest
 from fleetprompt.client import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SCRIPTED_AGENT = Path(__file__).parent / "scripted_agent.py"
 
@@ -96,3 +104,159 @@ def fleetprompt(root: Path, environ: dict[str, str]) -> Command:
         )
 
     return run
+
+
+_TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+class Terminal:
+    """A process at a terminal of its own, as a person in front of it sees it.
+
+    Args:
+        command: What is run.
+        cwd: Where.
+        env: With which environment.
+        columns: How wide the terminal is.
+        stdout: Where its standard output goes instead of the terminal.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        cwd: Path,
+        env: dict[str, str],
+        columns: int = 60,
+        stdout: int | None = None,
+    ) -> None:
+        self._master, slave = pty.openpty()
+        size = struct.pack("HHHH", 24, columns, 0, 0)
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _TAKE_TERMINAL, *command],
+            cwd=cwd,
+            env={"TERM": "xterm", **env},
+            stdin=slave,
+            stdout=slave if stdout is None else stdout,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self.seen = ""
+        """Everything that was shown so far."""
+        self._read_to = 0
+
+    def expect(self, text: str) -> str:
+        """Wait until the text is shown after what was expected before; gives all up to it."""
+        deadline = time.monotonic() + 30
+        while (at := self.seen.find(text, self._read_to)) < 0:
+            if not self._read(deadline - time.monotonic()):
+                pytest.fail(f"{text!r} was not shown; shown was {self.seen!r}")
+        begin, self._read_to = self._read_to, at + len(text)
+        return self.seen[begin : self._read_to]
+
+    def send(self, text: str) -> None:
+        """Type this."""
+        os.write(self._master, text.encode())
+
+    def end(self) -> int:
+        """Wait for the process to end, showing the rest; gives its exit code."""
+        while self._read(30):
+            pass
+        return self.process.wait(timeout=30)
+
+    def close(self) -> None:
+        """End the process if it is still there."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(timeout=30)
+        os.close(self._master)
+
+    def _read(self, timeout_s: float) -> bool:
+        readable, _, _ = select.select([self._master], [], [], max(0.0, timeout_s))
+        data = b""
+        if readable:
+            with contextlib.suppress(OSError):  # EIO: nobody has the terminal open any more
+                data = os.read(self._master, 65_536)
+        self.seen += data.decode("utf-8", "replace").replace("\r\n", "\n")
+        return bool(data)
+
+    @property
+    def screen(self) -> list[str]:
+        """The lines as they stand now, after all movements of the cursor; not empty ones."""
+        lines = [""]
+        row = 0
+        for part in re.split(r"(\x1b\[[0-9;]*[A-Za-z]|\n|\r)", self.seen):
+            if part == "\n":
+                row += 1
+                lines += [""] * (row + 1 - len(lines))
+            elif part.endswith("A") and part.startswith("\x1b["):
+                row = max(0, row - int(part[2:-1]))
+            elif part == "\x1b[J":
+                lines = [*lines[:row], ""]
+            elif part and not part.startswith("\x1b[") and part != "\r":
+                lines[row] += part
+        return [line for line in lines if line]
+
+
+class AtTerminal(Protocol):
+    """Runs `fleetprompt` with arguments at a terminal of its own."""
+
+    def __call__(
+        self,
+        *arguments: str,
+        columns: int = 60,
+        env: dict[str, str] | None = None,
+        stdout: int | None = None,
+    ) -> Terminal: ...
+
+
+@pytest.fixture
+def at_terminal(root: Path, environ: dict[str, str]) -> Iterator[AtTerminal]:
+    """The command at a terminal; whatever is left of it in the end is ended."""
+    opened: list[Terminal] = []
+
+    def run(
+        *arguments: str,
+        columns: int = 60,
+        env: dict[str, str] | None = None,
+        stdout: int | None = None,
+    ) -> Terminal:
+        command = [sys.executable, "-P", "-m", "fleetprompt", *arguments]
+        terminal = Terminal(
+            command, cwd=root, env={**environ, **(env or {})}, columns=columns, stdout=stdout
+        )
+        opened.append(terminal)
+        return terminal
+
+    yield run
+    for terminal in opened:
+        terminal.close()
+
+
+@pytest.fixture
+def python_at_terminal(tmp_path: Path, environ: dict[str, str]) -> Iterator[PythonAtTerminal]:
+    """A piece of Python at a terminal of its own, for parts that need one."""
+    opened: list[Terminal] = []
+
+    def run(code: str, *, columns: int = 60, env: dict[str, str] | None = None) -> Terminal:
+        command = [sys.executable, "-P", "-c", code]
+        env = {**environ, **(env or {})}
+        opened.append(Terminal(command, cwd=tmp_path, env=env, columns=columns))
+        return opened[-1]
+
+    yield run
+    for terminal in opened:
+        terminal.close()
+
+
+class PythonAtTerminal(Protocol):
+    """Runs Python code at a terminal."""
+
+    def __call__(
+        self, code: str, *, columns: int = 60, env: dict[str, str] | None = None
+    ) -> Terminal: ...
