@@ -212,6 +212,7 @@ class _Watch:
         """Takes in what `Keeper.wait` gave: a stop shortens what is left, it never lengthens it."""
         if grace_s is None:
             return
+        self._reap()  # it may have ended while the stop was on its way
         self._stopped |= self._status is None
         if grace_s <= 0:
             self._enter(_Phase.KILL)
