@@ -63,6 +63,8 @@ _INT_TEXT = re.compile(r"[+-]?[0-9]{1,40}")
 _DOUBLE_TEXT = re.compile(
     r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?|nan)", re.IGNORECASE
 )
+_FIRST_EXPONENT = 6
+"""From a million on, a double's text has an exponent: `string(1e6)` is `1e+06` in CEL."""
 _ASCII_SPACE = " \t\n\v\f\r"
 _UNICODE_SPACE = (
     _ASCII_SPACE + "\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
@@ -79,10 +81,10 @@ def size(_e: Evaluation, node: Node, value: Any) -> int:
 
 
 def to_int(_e: Evaluation, node: Node, value: Any) -> int:
-    """An int from a number (toward zero) or its decimal text."""
+    """An int from a number (toward zero), its decimal text, or a bool."""
     kind = type(value)
-    if kind is int:
-        number = value
+    if kind is int or kind is bool:
+        number = int(value)
     elif kind is float:
         if not math.isfinite(value):
             raise fault("arithmetic", "the double does not fit an int", node)
@@ -96,7 +98,7 @@ def to_int(_e: Evaluation, node: Node, value: Any) -> int:
             raise fault("type", "`int` cannot read this string as a whole number", node)
         number = int(text)
     else:
-        raise fault("type", f"`int` takes a number or a string, not {described(value)}", node)
+        raise fault("type", f"`int` takes a number, string or bool, not {described(value)}", node)
     if not INT_MIN <= number <= INT_MAX:
         raise fault("arithmetic", "the number does not fit 64 bits", node)
     return int(number)
@@ -147,7 +149,7 @@ def double_text(value: float) -> str:
     digits = digits.rstrip("0")
     if not digits:
         return f"{sign}0"
-    if -4 <= point - 1 < max(6, len(digits)) and point - 1 < 21:
+    if -4 <= point - 1 < _FIRST_EXPONENT:
         if point <= 0:
             return f"{sign}0.{'0' * -point}{digits}"
         if len(digits) <= point:
@@ -271,8 +273,8 @@ def split(e: Evaluation, node: Node, text: Any, separator: Any, limit: Any = -1)
     """The parts of a string between separators; with `limit`, at most so many parts."""
     _need_strings("split", node, text, separator)
     count = _limit("split", node, limit)
-    if count == 0:
-        return []
+    if count == 0 or not text:
+        return [""] if count else []
     _spend_search(e, node, text, separator)
     parts = text.count(separator) + 1 if separator else len(text)
     parts = parts if count < 0 else min(parts, count)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fleetprompt_agent.language.expressions.syntax import Node
 
 _NUMBERS = (int, float)
+_KEYS = (str, int, float, bool)
+"""What may be asked for in a map; only a string is ever found."""
 _PLAIN = (str, int, type(None), bool)
 
 
@@ -74,7 +76,7 @@ def contained(e: Evaluation, node: Node, a: Any, b: Any) -> bool:
             return a in b
         e.spend(len(b) >> 1, node)
         return any(equal(e, node, a, item) for item in b)
-    if type(b) is dict:
+    if type(b) is dict and type(a) in _KEYS:
         return type(a) is str and a in b
     raise _no_operator("in", node, a, b)
 

@@ -28,6 +28,7 @@ from fleetprompt_agent.language.expressions.syntax import (
     StepName,
     Unary,
     Variable,
+    quoted,
 )
 from fleetprompt_agent.language.expressions.values import INT_MAX, TYPES
 
@@ -262,9 +263,15 @@ class _Parser:
         """`{"a": b,}`."""
         start = self.advance()[2]
         entries: list[tuple[Node, Node]] = []
+        known: set[str] = set()
         depth = 0
         while self.kind != "}":
             key = self.expression()
+            if isinstance(key, Literal) and isinstance(key.value, str):
+                if key.value in known:
+                    message = f"the key {quoted(key.value)} stands twice"
+                    raise ExpressionError("syntax", message, key.start, key.end)
+                known.add(key.value)
             self.expect(":", "`:` after the key")
             value = self.expression()
             entries.append((key, value))
