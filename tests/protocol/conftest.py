@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,6 +16,24 @@ from fleetprompt_protocol.memory import MemoryTransport, memory_pair
 from fleetprompt_protocol.peer import Peer
 
 BOUND_S = 30.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs coroutine tests in a loop of their own, in which nothing may fail unseen."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    unseen: list[dict[str, Any]] = []
+
+    async def watched() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: unseen.append(context))
+        await pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+
+    asyncio.run(watched())
+    assert not unseen
+    return True
 
 
 class Wire:
@@ -80,7 +99,7 @@ async def serving(
 ) -> AsyncIterator[tuple[Peer, Wire]]:
     """A running peer and the other side of it."""
     ours, theirs = memory_pair(capacity_bytes)
-    peer = Peer(ours, methods or {}, **options)
+    peer = Peer(ours, {} if methods is None else methods, **options)
     wire = Wire(theirs)
     wire.run = asyncio.create_task(peer.run())
     try:
@@ -92,5 +111,5 @@ async def serving(
 
 @pytest.fixture
 def serve() -> Serve:
-    """To be used as `async with serve(methods, **options) as (peer, wire)`."""
+    """Starts a peer for the time of an `async with`, which gives the peer and its other side."""
     return serving
