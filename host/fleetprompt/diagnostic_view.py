@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt.cells import cell_width, clip, fold
-from fleetprompt.escaping import escape_line
+from fleetprompt.escaping import escape_line, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from fleetprompt.results import Diagnostic
     from fleetprompt.style import Style
@@ -37,6 +38,23 @@ def diagnostic_lines(
     if diagnostic.hint:
         lines += [f"  {line}" for line in fold(f"hint: {diagnostic.hint}", width - 2)]
     lines.append(style.paint(f"  code: {diagnostic.code}", "dim"))
+    return lines
+
+
+def finding_lines(
+    diagnostics: Sequence[Diagnostic],
+    sources: Mapping[str, Sequence[str]],
+    width: int,
+    style: Style,
+) -> list[str]:
+    """Several findings, an empty line after each; `sources` holds files' lines by their names."""
+    from fleetprompt.results import Diagnostic
+
+    lines: list[str] = []
+    for diagnostic in diagnostics:
+        safe = Diagnostic.model_validate(shown(diagnostic.to_json()))
+        lines += diagnostic_lines(safe, sources.get(diagnostic.file, ()), width, style)
+        lines.append("")
     return lines
 
 
@@ -71,36 +89,44 @@ def error_lines(
     error: FleetPromptError, sources: Mapping[str, Sequence[str]], width: int, style: Style
 ) -> list[str]:
     """An error that ended a command; `sources` holds the lines of files that it names."""
-    from fleetprompt.results import Diagnostic
-
-    lines = [
-        f"{style.paint('error', 'red')}: {line}" if i == 0 else f"  {line}"
-        for i, line in enumerate(fold(escape_line(error.message), width - 7))
-    ]
-    findings = [Diagnostic.model_validate(item) for item in diagnostics_of(error)]
-    for finding in findings:
-        lines += diagnostic_lines(finding, sources.get(finding.file, ()), width, style)
+    findings = diagnostics_of(error)
+    message = _counted(findings) if findings else escape_line(error.message)
+    first, *rest = fold(message, width - 7)
+    lines = [f"{style.paint('error', 'red')}: {first}", *(f"  {line}" for line in rest)]
+    if findings:
+        lines += ["", *finding_lines(findings, sources, width, style)]
     if error.where and not findings:
         lines += _where_lines(error.where, sources, width, style)
     lines.append(style.paint(f"  code: {error.code}", "dim"))
     return lines
 
 
-def diagnostics_of(error: FleetPromptError) -> list[dict[str, Any]]:
-    """The diagnostics that an error carries, escaped for showing; those of no known shape not."""
-    from fleetprompt.escaping import shown
+def _counted(findings: Sequence[Diagnostic]) -> str:
+    count = sum(finding.severity == "error" for finding in findings)
+    return f"The workflow has {count} error{'' if count == 1 else 's'}."
 
+
+def diagnostics_of(error: FleetPromptError) -> list[Diagnostic]:
+    """The diagnostics that an error carries; what is not shaped like one is left out."""
     found = (error.details or {}).get("diagnostics")
     if not isinstance(found, list):
         return []
-    known = [item for item in found if isinstance(item, dict) and isinstance(item.get("code"), str)]
-    return [shown(item) for item in known]
+    from pydantic import ValidationError
+
+    from fleetprompt.results import Diagnostic
+
+    known: list[Diagnostic] = []
+    for item in found:
+        with contextlib.suppress(ValidationError):
+            known.append(Diagnostic.model_validate(item))
+    return known
 
 
 def files_named(error: FleetPromptError) -> set[str]:
     """The files whose source lines an error can be shown with, as it names them."""
-    places: Iterable[Mapping[str, Any]] = [*diagnostics_of(error), error.where or {}]
-    return {place["file"] for place in places if isinstance(place.get("file"), str)}
+    files = {finding.file for finding in diagnostics_of(error)}
+    where = (error.where or {}).get("file")
+    return files | {where} if isinstance(where, str) else files
 
 
 def _where_lines(

@@ -53,9 +53,14 @@ class LineDisplay:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._last_of_run = ""
 
     def update(self, status: StepStatus) -> None:
-        """Write what happened, with the time of day."""
+        """Write what happened, with the time of day; of the run itself only what is new."""
+        if status.step_path is None:
+            if status.text == self._last_of_run:
+                return
+            self._last_of_run = status.text
         self.note(status_line(status, datetime.now(UTC)))
 
     def note(self, text: str) -> None:

@@ -102,31 +102,3 @@ def display_for(options: argparse.Namespace) -> Display:
     if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         return LiveDisplay(sys.stderr, stderr_style())
     return LineDisplay(sys.stderr)
-
-
-def terminal_at_hand(options: argparse.Namespace) -> ControllingTerminal | None:
-    """The terminal to ask at, when a person is at both ends of this command; None otherwise."""
-    if options.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return None
-    from fleetprompt.terminal import open_terminal
-
-    return open_terminal()
-
-
-def terminal_for_decision(what: str) -> ControllingTerminal:
-    """The terminal that a decision must be read from.
-
-    Raises:
-        PolicyError: there is none.
-    """
-    from fleetprompt.terminal import open_terminal
-    from fleetprompt_protocol.errors import PolicyError
-
-    terminal = open_terminal()
-    if terminal is None:
-        raise PolicyError(
-            "decision.no_terminal",
-            f"{what} is decided by a person at a terminal, and this process has none. "
-            "Run the command in a terminal of your own.",
-        )
-    return terminal

@@ -20,7 +20,7 @@ def chosen_root(root: str | Path | None) -> Path:
         if not given.is_dir():
             raise RequestError("root.not_found", f"The root {root} is not a directory.")
         return given.resolve()
-    from fleetprompt_indexer.scan import find_root
+    from fleetprompt_indexer.root import find_root
 
     here = Path.cwd()
     found = find_root(here)

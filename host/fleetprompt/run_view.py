@@ -6,11 +6,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt.cells import cell_width, fold
-from fleetprompt.durations import duration_text
+from fleetprompt.durations import duration_text, instant_text
+from fleetprompt.escaping import shown
+from fleetprompt.gate_view import gate_lines
+from fleetprompt.results import RunResult, RunSummary
 from fleetprompt.table import Cell, Column, table_lines
 
 if TYPE_CHECKING:
-    from fleetprompt.results import RunResult, StepResult
+    from collections.abc import Sequence
+
+    from fleetprompt.results import StepResult
     from fleetprompt.style import Style
 
 _TAIL_LINES = 8
@@ -54,6 +59,40 @@ def summary_lines(result: RunResult, width: int, style: Style) -> list[str]:
     return lines
 
 
+def whole_run_lines(result: RunResult, width: int, style: Style) -> list[str]:
+    """A run with everything that is known of it."""
+    safe = RunResult.model_validate(shown(result.to_json()))
+    head = f"{safe.workflow_id or ''} {instant_text(safe.started_at)}".strip()
+    lines = [style.paint(head, "bold"), ""]
+    outputs = outputs_text(safe)
+    if outputs:
+        lines += [*outputs.rstrip("\n").split("\n"), ""]
+    for gate in safe.gates:
+        lines += [*gate_lines(gate, width, style), ""]
+    return lines + summary_lines(safe, width, style)
+
+
+def run_table(runs: Sequence[RunSummary], width: int, style: Style) -> list[str]:
+    """One line for each run."""
+    columns = (
+        Column("RUN"),
+        Column("STATUS"),
+        Column("WORKFLOW", least=8),
+        Column("STARTED", is_optional=True),
+    )
+    safe = [RunSummary.model_validate(shown(run.to_json())) for run in runs]
+    rows = [
+        (
+            run.run_id,
+            Cell(f"{style.sign(run.status)} {run.status}", style.colour_of(run.status)),
+            run.workflow_id or "",
+            instant_text(run.started_at),
+        )
+        for run in safe
+    ]
+    return table_lines(columns, rows, width, style)
+
+
 def step_table(result: RunResult, width: int, style: Style) -> list[str]:
     """One line for each step: name, status, attempts when there were several, time, error."""
     columns = (
@@ -68,7 +107,7 @@ def step_table(result: RunResult, width: int, style: Style) -> list[str]:
             step.step_path,
             Cell(f"{style.sign(step.status)} {step.status}", style.colour_of(step.status)),
             str(step.attempt) if step.attempt is not None and step.attempt > 1 else "",
-            duration_text(step.duration_ms),
+            "" if step.status == "pending" else duration_text(step.duration_ms),
             _note(step),
         )
         for step in result.steps

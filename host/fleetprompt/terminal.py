@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import termios
 from typing import TYPE_CHECKING, Self
 
 from fleetprompt.style import Style
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable
     from types import TracebackType
 
@@ -107,3 +109,28 @@ def open_terminal() -> ControllingTerminal | None:
         return None
     colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
     return ControllingTerminal(fd, Style(colour=colour))
+
+
+def terminal_at_hand(options: argparse.Namespace) -> ControllingTerminal | None:
+    """The terminal to ask at, when a person is at both ends of this command; None otherwise."""
+    if options.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return None
+    return open_terminal()
+
+
+def terminal_for_decision(what: str) -> ControllingTerminal:
+    """The terminal that a decision must be read from.
+
+    Raises:
+        PolicyError: there is none.
+    """
+    from fleetprompt_protocol.errors import PolicyError
+
+    terminal = open_terminal()
+    if terminal is None:
+        raise PolicyError(
+            "decision.no_terminal",
+            f"{what} is decided by a person at a terminal, and this process has none. "
+            "Run the command in a terminal of your own.",
+        )
+    return terminal

@@ -6,17 +6,20 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt.cells import fold
+from fleetprompt.escaping import shown
+from fleetprompt.results import Description
 from fleetprompt.table import Cell, Column, table_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fleetprompt.results import Description, PlannedStep
+    from fleetprompt.results import PlannedStep
     from fleetprompt.style import Style
 
 
 def workflow_lines(described: Description, width: int, style: Style) -> list[str]:
-    """The workflow as lines of at most `width` cells; expects a description that is escaped."""
+    """The workflow as lines of at most `width` cells."""
+    described = Description.model_validate(shown(described.to_json()))
     head = " ".join(part for part in (described.name, described.version) if part)
     lines = [style.paint(line, "bold") for line in fold(head or described.workflow_id, width)]
     if described.description:

@@ -65,10 +65,10 @@ def test_an_error_of_a_call_shows_each_finding() -> None:
     error = WorkflowError(
         "workflow.invalid",
         "The workflow has errors.",
-        details={"diagnostics": [FINDING.to_json()]},
+        details={"diagnostics": [FINDING.to_json(), {"odd": 1}, {"code": 7}]},
     )
     lines = error_lines(error, {FINDING.file: SOURCE}, 80, PLAIN)
-    assert lines[0] == "error: The workflow has errors."
+    assert lines[0] == "error: The workflow has 1 error."
     assert "    │     ^^^^^^^^^^" in lines
     assert lines[-1] == "  code: workflow.invalid"
 

@@ -7,13 +7,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt.connection import add_run_argument, connected
-from fleetprompt.decisions import Decision, confirm, show_gate
-from fleetprompt.driving import drive, terminal_at_hand, terminal_for_decision
+from fleetprompt.terminal import terminal_at_hand, terminal_for_decision
 from fleetprompt_protocol.errors import RequestError
 
 if TYPE_CHECKING:
     import argparse
 
+    from fleetprompt.decisions import Decision
     from fleetprompt.following import StatusListener
     from fleetprompt.results import Gate, RunResult
     from fleetprompt.terminal import ControllingTerminal
@@ -63,6 +63,8 @@ def _settlement(options: argparse.Namespace) -> tuple[str, dict[str, Any], str] 
 
 async def _continue(options: argparse.Namespace) -> int:
     async with connected(options) as client:
+        from fleetprompt.driving import drive
+
         run_id = (await client.get(options.run)).run_id
 
         async def begin(on_status: StatusListener) -> RunResult:
@@ -76,6 +78,9 @@ async def _settle(
 ) -> int:
     terminal = terminal_for_decision("What became of a step")
     async with connected(options) as client:
+        from fleetprompt.decisions import Decision, confirm, show_gate
+        from fleetprompt.driving import drive
+
         run_id = (await client.get(options.run)).run_id
 
         async def begin(on_status: StatusListener) -> RunResult:  # noqa: ARG001  # nothing runs yet

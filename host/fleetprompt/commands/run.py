@@ -10,12 +10,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt.connection import connected
-from fleetprompt.driving import drive, terminal_at_hand
 from fleetprompt.exit_codes import ExitCode
 from fleetprompt.input_values import convert_inputs, read_inputs, split_pairs
 from fleetprompt.output import write_json, write_lines
 from fleetprompt.roots import workflow_reference
 from fleetprompt.state_files import log_path, open_log
+from fleetprompt.terminal import terminal_at_hand
 from fleetprompt_protocol.errors import FleetPromptError, InternalError
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ async def _follow(options: argparse.Namespace, on_started: Any) -> int:
     inputs = {} if options.inputs is None else read_inputs(options.inputs)
     texts = split_pairs(options.input)
     async with connected(options, allow_side_effects=options.allow_side_effects) as client:
+        from fleetprompt.driving import drive
+
         workflow = workflow_reference(options.workflow, client.root)
         if texts:
             inputs |= convert_inputs(texts, await _declared_inputs(client, workflow))

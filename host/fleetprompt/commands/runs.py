@@ -7,20 +7,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from fleetprompt.connection import add_run_argument, connected
-from fleetprompt.driving import without_tokens
-from fleetprompt.durations import instant_text
-from fleetprompt.escaping import shown
 from fleetprompt.exit_codes import ExitCode
-from fleetprompt.gate_view import gate_lines
 from fleetprompt.output import stdout_style, width_of, write_json, write_lines
-from fleetprompt.results import RunResult, RunSummary
-from fleetprompt.run_view import outputs_text, summary_lines
-from fleetprompt.table import Cell, Column, table_lines
 
 if TYPE_CHECKING:
     import argparse
-
-    from fleetprompt.style import Style
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
@@ -52,43 +43,22 @@ async def _runs(options: argparse.Namespace) -> int:
         return ExitCode.SUCCEEDED
     if not found:
         write_lines(["There are no runs yet."], sys.stderr)
-    columns = (
-        Column("RUN"),
-        Column("STATUS"),
-        Column("WORKFLOW", least=8),
-        Column("STARTED", is_optional=True),
-    )
-    style = stdout_style()
-    rows = [_run_row(RunSummary.model_validate(shown(run.to_json())), style) for run in found]
-    write_lines(table_lines(columns, rows, width_of(sys.stdout), style))
+    from fleetprompt.run_view import run_table
+
+    write_lines(run_table(found, width_of(sys.stdout), stdout_style()))
     return ExitCode.SUCCEEDED
-
-
-def _run_row(run: RunSummary, style: Style) -> tuple[Cell | str, ...]:
-    return (
-        run.run_id,
-        Cell(f"{style.sign(run.status)} {run.status}", style.colour_of(run.status)),
-        run.workflow_id or "",
-        instant_text(run.started_at),
-    )
 
 
 async def _show(options: argparse.Namespace) -> int:
     async with connected(options) as client:
         result = await client.get(options.run)
+    from fleetprompt.driving import without_tokens
+    from fleetprompt.run_view import whole_run_lines
+
     if options.json:
         write_json(without_tokens(result))
-        return ExitCode.SUCCEEDED
-    safe = RunResult.model_validate(shown(result.to_json()))
-    width, style = width_of(sys.stdout), stdout_style()
-    head = f"{safe.workflow_id or ''} {instant_text(safe.started_at)}".strip()
-    write_lines([style.paint(head, "bold"), ""])
-    outputs = outputs_text(safe)
-    if outputs:
-        write_lines([outputs])
-    for gate in safe.gates:
-        write_lines([*gate_lines(gate, width, style), ""])
-    write_lines(summary_lines(safe, width, style))
+    else:
+        write_lines(whole_run_lines(result, width_of(sys.stdout), stdout_style()))
     return ExitCode.SUCCEEDED
 
 
@@ -99,7 +69,7 @@ async def _cancel(options: argparse.Namespace) -> int:
     if options.json:
         write_json(answer.to_json())
     elif answer.accepted:
-        write_lines([f"Run {run_id} is being cancelled."])
+        write_lines([f"Run {run_id} is {answer.status or 'being canceled'}."])
     else:
         write_lines([f"Run {run_id} has ended before: {answer.status}."], sys.stderr)
     return ExitCode.SUCCEEDED if answer.accepted else ExitCode.FAILED

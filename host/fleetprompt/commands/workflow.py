@@ -7,19 +7,18 @@ import sys
 from typing import TYPE_CHECKING
 
 from fleetprompt.connection import connected
-from fleetprompt.diagnostic_view import diagnostic_lines
-from fleetprompt.escaping import escape_line, shown
+from fleetprompt.escaping import escape_line
 from fleetprompt.exit_codes import ExitCode
 from fleetprompt.output import stdout_style, width_of, write_json, write_lines
-from fleetprompt.results import Description, Diagnostic
 from fleetprompt.roots import workflow_reference
 from fleetprompt.source_lines import read_sources
-from fleetprompt.workflow_view import workflow_lines
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
     from pathlib import Path
+
+    from fleetprompt.results import Diagnostic
 
 
 def add_validate(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +44,9 @@ async def _describe(options: argparse.Namespace) -> int:
     if options.json:
         write_json(described.to_json())
     elif described.valid:
-        safe = Description.model_validate(shown(described.to_json()))
-        write_lines(workflow_lines(safe, width_of(sys.stdout), stdout_style()))
+        from fleetprompt.workflow_view import workflow_lines
+
+        write_lines(workflow_lines(described, width_of(sys.stdout), stdout_style()))
     else:
         _show_findings(client.root, described.diagnostics)
         write_lines([_verdict(described.workflow_id, is_valid=False)])
@@ -71,12 +71,10 @@ async def _validate(options: argparse.Namespace) -> int:
 
 
 def _show_findings(root: Path, diagnostics: Sequence[Diagnostic]) -> None:
-    width, style = width_of(sys.stdout), stdout_style()
+    from fleetprompt.diagnostic_view import finding_lines
+
     sources = read_sources(root, {diagnostic.file for diagnostic in diagnostics})
-    for diagnostic in diagnostics:
-        safe = Diagnostic.model_validate(shown(diagnostic.to_json()))
-        source = sources.get(diagnostic.file, ())
-        write_lines([*diagnostic_lines(safe, source, width, style), ""])
+    write_lines(finding_lines(diagnostics, sources, width_of(sys.stdout), stdout_style()))
 
 
 def _verdict(name: str, *, is_valid: bool) -> str:
