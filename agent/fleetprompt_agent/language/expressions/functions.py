@@ -80,8 +80,9 @@ def size(_e: Evaluation, node: Node, value: Any) -> int:
     return len(value)
 
 
-def to_int(_e: Evaluation, node: Node, value: Any) -> int:
+def to_int(e: Evaluation, node: Node, value: Any) -> int:
     """An int from a number (toward zero), its decimal text, or a bool."""
+    e.spend(1, node)
     kind = type(value)
     if kind is int or kind is bool:
         number = int(value)
@@ -104,8 +105,9 @@ def to_int(_e: Evaluation, node: Node, value: Any) -> int:
     return int(number)
 
 
-def to_double(_e: Evaluation, node: Node, value: Any) -> float:
+def to_double(e: Evaluation, node: Node, value: Any) -> float:
     """A double from a number or its text."""
+    e.spend(1, node)
     kind = type(value)
     if kind in (int, float):
         return float(value)
@@ -117,7 +119,7 @@ def to_double(_e: Evaluation, node: Node, value: Any) -> float:
     return float(text)
 
 
-def to_string(_e: Evaluation, node: Node, value: Any) -> str:
+def to_string(e: Evaluation, node: Node, value: Any) -> str:
     """The text of a string, number or bool."""
     kind = type(value)
     if kind is str:
@@ -127,6 +129,7 @@ def to_string(_e: Evaluation, node: Node, value: Any) -> str:
     if kind is int:
         return str(value)
     if kind is float:
+        e.spend(3, node)
         return double_text(value)
     message = f"`string` takes a string, number or bool, not {described(value)}"
     raise fault("type", message, node)
@@ -189,7 +192,7 @@ def distinct(e: Evaluation, node: Node, value: Any) -> list[Any]:
 
 def _hashable(e: Evaluation, node: Node, value: Any) -> Any:
     """Something that is equal and hashes alike for values that are equal in the language."""
-    e.spend(1, node)
+    e.spend(2, node)
     kind = type(value)
     if kind is bool:
         return (bool, value)
@@ -202,15 +205,17 @@ def _hashable(e: Evaluation, node: Node, value: Any) -> Any:
     return value
 
 
-def starts_with(_e: Evaluation, node: Node, text: Any, prefix: Any) -> bool:
+def starts_with(e: Evaluation, node: Node, text: Any, prefix: Any) -> bool:
     """Whether a string begins with another."""
     _need_strings("startsWith", node, text, prefix)
+    e.spend(1 + (len(prefix) >> 14), node)
     return bool(text.startswith(prefix))
 
 
-def ends_with(_e: Evaluation, node: Node, text: Any, suffix: Any) -> bool:
+def ends_with(e: Evaluation, node: Node, text: Any, suffix: Any) -> bool:
     """Whether a string ends with another."""
     _need_strings("endsWith", node, text, suffix)
+    e.spend(1 + (len(suffix) >> 14), node)
     return bool(text.endswith(suffix))
 
 
@@ -306,7 +311,7 @@ def _spend_search(e: Evaluation, node: Node, text: str, part: str) -> None:
 
 
 def _spend_copy(e: Evaluation, node: Node, size: int) -> None:
-    e.spend(size >> 10, node)
+    e.spend(1 + (size >> 10), node)
     e.allocate(size, node)
 
 

@@ -89,6 +89,7 @@ def add(e: Evaluation, node: Node, a: Any, b: Any) -> Any:
     if kind is not other or kind not in (str, list):
         raise _no_operator("+", node, a, b)
     if kind is str:
+        e.spend(1, node)
         e.allocate(text_bytes(a) + text_bytes(b), node)
     else:
         e.allocate(8 * (len(a) + len(b)), node)
