@@ -23,7 +23,9 @@ _RESOLVE_BENEATH = 0x08
 
 def relative_directory(run_cwd: str | None, step_cwd: str | None) -> str:
     """The step's directory relative to the workspace, as written; `.` is the workspace itself."""
-    return posixpath.join(run_cwd or "", step_cwd or "") or "."
+    if run_cwd and step_cwd:
+        return posixpath.join(run_cwd, step_cwd)
+    return run_cwd or step_cwd or "."
 
 
 def open_directory(root: Path, relative: str) -> int:
