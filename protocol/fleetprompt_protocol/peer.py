@@ -7,6 +7,7 @@ request gets an entry, then a task (`inbound`). One writer sends everything in o
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -332,7 +333,7 @@ class Peer:
             self._log.warning("peer.stalled", queued_bytes=self.queued_bytes)
             return "stalled"
         except OSError as exc:
-            self._log.info("peer.gone", reason=os.strerror(exc.errno) if exc.errno else "")
+            self._log.info("peer.gone", reason=os.strerror(exc.errno or errno.EPIPE))
             return "eof"
         except Exception as exc:  # noqa: BLE001 — a fault of ours ends the peer in order
             self._inbound.log_fault("the writer", new_ref(), exc)

@@ -30,6 +30,7 @@ RPC_NUMBERS: dict[str, int] = {
     "protocol.duplicate_id": -32600,
     "protocol.method_not_found": -32601,
     "protocol.invalid_params": -32602,
+    "tool.invalid_input": -32602,
     "protocol.internal": -32603,
     "protocol.canceled": -32800,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -113,3 +113,20 @@ async def serving(
 def serve() -> Serve:
     """Starts a peer for the time of an `async with`, which gives the peer and its other side."""
     return serving
+
+
+Until: TypeAlias = Callable[[Callable[[], bool]], Awaitable[None]]
+
+
+@pytest.fixture
+def until() -> Until:
+    """Lets other tasks run until a condition holds; fails when they have had very many turns."""
+
+    async def wait(condition: Callable[[], bool]) -> None:
+        for _ in range(1_000_000):
+            if condition():
+                return
+            await asyncio.sleep(0)
+        raise AssertionError("it did not come about")
+
+    return wait
