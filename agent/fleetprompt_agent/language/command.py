@@ -103,8 +103,13 @@ class _Splitter:
     def word(self) -> Word | None:
         """The next word, or None at the end."""
         text = self.text
-        while self.position < len(text) and text[self.position] in _SPACE:
-            self.position += 1
+        while self.position < len(text):
+            if text.startswith("\\\n", self.position):
+                self.position += 2
+            elif text[self.position] in _SPACE:
+                self.position += 1
+            else:
+                break
         start = self.position
         if start >= len(text):
             return None
@@ -135,9 +140,7 @@ class _Splitter:
                 f"write `{name}=…` for text, or put the JSON right after `:=`",
             ) from None
         if end < len(self.text) and self.text[end] not in _SPACE:
-            raise CommandError(
-                "command.json", "a space must follow the JSON", self.position, end + 1
-            )
+            raise CommandError("command.json", "a space must follow the JSON", end, end + 1)
         self.position = end
         return Word(value, None, "", (), name, start, end)
 
