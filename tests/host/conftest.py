@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,6 +34,59 @@ def root(tmp_path: Path) -> Path:
     path = tmp_path / "repository"
     (path / ".fleetprompt" / "workflows").mkdir(parents=True)
     return path
+
+
+WORKFLOWS = {
+    "hello": """
+        description: Says hello
+        inputs:
+          who: {type: string, default: world}
+          times: {type: integer, default: 1}
+        outputs:
+          said: $greet.text
+        steps:
+          - {id: greet, command: "cli printf hello-${{ inputs.who }}-${{ inputs.times + 1 }}"}
+        """,
+    "release": """
+        outputs: {said: $publish.text}
+        steps:
+          - {id: collect, command: cli echo three commits}
+          - id: publish
+            command: cli sh publish.sh v1
+            approval: {prompt: Ship it?, preview: $collect.stdout}
+        """,
+    "failing": """
+        steps:
+          - {id: fine, command: cli true}
+          - {id: broken, command: cli ls /nonexistent/file}
+        """,
+    "blocked": """
+        steps:
+          - {id: before, command: cli true}
+          - {id: block, command: cli cat gate.fifo}
+        """,
+    "invalid": """
+        steps:
+          - {id: a, comand: cli true}
+        """,
+    "hostile": r"""
+        outputs: {said: $print.text}
+        steps:
+          - {id: print, command: "cli printf '\\033[2Jred\\342\\200\\256'"}
+        """,
+}
+"""What the tests run. `publish.sh` appends a line to `published`; `gate.fifo` blocks its reader."""
+
+
+@pytest.fixture
+def repository(root: Path) -> Path:
+    """A repository with the workflows above and what they need."""
+    for name, text in WORKFLOWS.items():
+        file = root / ".fleetprompt" / "workflows" / f"{name}.yaml"
+        file.write_text(textwrap.dedent(text), encoding="utf-8")
+    (root / "publish.sh").write_text('echo "$1" >> published\necho "published $1"\n')
+    os.mkfifo(root / "gate.fifo")
+    return root
 
 
 @pytest.fixture

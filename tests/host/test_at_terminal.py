@@ -1,0 +1,190 @@
+"""The command, as a person uses it: at a real terminal, with a real agent."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    At = Callable[..., Any]
+    Command = Callable[..., subprocess.CompletedProcess[str]]
+
+pytestmark = pytest.mark.usefixtures("repository")
+
+
+def published(repository: Path) -> list[str]:
+    file = repository / "published"
+    return file.read_text().split() if file.exists() else []
+
+
+def test_a_gate_is_decided_in_place(repository: Path, at_terminal: At) -> None:
+    terminal = at_terminal("run", "release")
+    terminal.expect("This run wants to change things")
+    terminal.expect("Approve? [y/N/later] ")
+    terminal.send("what\n")
+    terminal.expect("Please answer y, n or later.")
+    terminal.expect("Approve? [y/N/later] ")
+    assert published(repository) == []
+    terminal.send("y\n")
+    asked = terminal.expect("Approve? [y/N/later] ")
+    order = [
+        asked.index(part)
+        for part in ("What will happen:", "sh publish.sh v1", "Ship it?", "not to be trusted")
+    ]
+    assert order == sorted(order)
+    assert "three commits" in asked
+    assert published(repository) == []
+    terminal.send("YES\n")
+    terminal.expect("published v1")
+    assert terminal.end() == 0
+    assert published(repository) == ["v1"]
+    assert all(len(line) <= 60 for line in terminal.screen)
+
+
+def test_a_denied_gate_ends_the_run_with_nothing_done(repository: Path, at_terminal: At) -> None:
+    terminal = at_terminal("run", "release", "--allow-side-effects")
+    terminal.expect("Approve? [y/N/later] ")
+    terminal.send("\n")
+    terminal.expect("canceled")
+    assert terminal.end() == 3
+    assert published(repository) == []
+
+
+def test_a_gate_that_is_left_open_can_be_approved_later(repository: Path, at_terminal: At) -> None:
+    first = at_terminal("run", "release", "--allow-side-effects")
+    first.expect("Approve? [y/N/later] ")
+    first.send("later\n")
+    first.expect("next: fleetprompt approve ")
+    assert first.end() == 5
+    second = at_terminal("approve")
+    second.expect("Ship it?")
+    second.expect("Approve? [y/N/later] ")
+    second.send("y\n")
+    second.expect("published v1")
+    assert second.end() == 0
+    third = at_terminal("approve")
+    third.expect("waits for no decision")
+    assert third.end() == 4
+    assert published(repository) == ["v1"]
+
+
+def test_a_decision_is_read_from_the_terminal_and_not_from_a_pipe(
+    at_terminal: At, fleetprompt: Command
+) -> None:
+    fleetprompt("run", "release", "--allow-side-effects")
+    reading, writing = os.pipe()
+    terminal = at_terminal("approve", stdout=writing)
+    os.close(writing)
+    terminal.expect("Approve? [y/N/later] ")
+    terminal.send("y\n")
+    assert terminal.end() == 0
+    with os.fdopen(reading) as output:
+        assert output.read() == "published v1\n"
+
+
+def test_a_run_can_be_denied_with_a_reason(
+    repository: Path, at_terminal: At, fleetprompt: Command
+) -> None:
+    fleetprompt("run", "release", "--allow-side-effects")
+    terminal = at_terminal("deny", "--reason", "not on a friday")
+    terminal.expect("Deny? [y/N] ")
+    terminal.send("y\n")
+    assert terminal.end() == 3
+    shown = json.loads(fleetprompt("show", "--json").stdout)
+    assert shown["status"] == "canceled"
+    assert "not on a friday" in shown["error"]["message"]
+    assert published(repository) == []
+
+
+def test_ctrl_c_at_a_question_leaves_it_open(at_terminal: At, fleetprompt: Command) -> None:
+    terminal = at_terminal("run", "release", "--allow-side-effects")
+    terminal.expect("Approve? [y/N/later] ")
+    terminal.send("\x03")
+    assert terminal.end() == 5
+    assert json.loads(fleetprompt("show", "--json").stdout)["status"] == "waiting"
+
+
+def test_ctrl_c_cancels_what_runs(repository: Path, at_terminal: At, fleetprompt: Command) -> None:
+    terminal = at_terminal("run", "blocked", "--allow-side-effects")
+    with (repository / "gate.fifo").open("w"):  # opens once the step reads
+        terminal.send("\x03")
+        terminal.expect("Canceling the run.")
+        assert terminal.end() == 130
+    assert json.loads(fleetprompt("show", "--json").stdout)["status"] == "canceled"
+
+
+def test_a_second_ctrl_c_leaves_at_once(
+    repository: Path, at_terminal: At, fleetprompt: Command
+) -> None:
+    stubborn = "trap '' TERM; echo ready > ready.fifo; cat gate.fifo; cat gate.fifo"
+    (repository / "publish.sh").write_text(stubborn)
+    os.mkfifo(repository / "ready.fifo")
+    file = repository / ".fleetprompt" / "workflows" / "stubborn.yaml"
+    file.write_text("steps: [{id: stay, command: cli sh publish.sh}]")
+    terminal = at_terminal("run", "stubborn", "--allow-side-effects")
+    (repository / "ready.fifo").read_text()
+    terminal.send("\x03")
+    terminal.expect("Canceling the run.")
+    terminal.send("\x03")
+    terminal.expect("fleetprompt resume ")
+    assert terminal.end() == 130
+    done = fleetprompt("resume")
+    assert done.returncode == 130
+
+
+def test_an_agent_that_dies_loses_nothing_and_repeats_nothing_silently(
+    repository: Path, at_terminal: At, fleetprompt: Command
+) -> None:
+    terminal = at_terminal("run", "blocked", "--allow-side-effects")
+    with (repository / "gate.fifo").open("w"):  # opens once the step reads
+        children = subprocess.run(
+            ["pgrep", "-P", str(terminal.process.pid)], capture_output=True, text=True
+        )
+        os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+        terminal.expect("code: protocol.closed")
+        assert terminal.end() == 1
+    resumed = fleetprompt("resume")
+    assert resumed.returncode == 5
+    assert "Nobody can tell whether this step took effect: block" in resumed.stderr
+    assert "--retry block" in resumed.stderr
+    wrong = at_terminal("resume", "--retry", "before")
+    wrong.expect("code: gate.not_found")
+    assert wrong.end() == 4
+    again = at_terminal("resume", "--retry", "block")
+    again.expect("Run it again? [y/N] ")
+    again.send("y\n")
+    (repository / "gate.fifo").write_text("second time\n")
+    again.expect("second time")
+    assert again.end() == 0
+
+
+def test_an_unknown_outcome_can_be_told(repository: Path, at_terminal: At) -> None:
+    terminal = at_terminal("run", "blocked", "--allow-side-effects")
+    with (repository / "gate.fifo").open("w"):  # opens once the step reads
+        terminal.process.kill()
+        terminal.process.wait(timeout=30)
+        resumed = at_terminal("resume")
+        resumed.expect("[retry/succeed/fail/LATER] ")
+        resumed.send("succeed\n")
+        resumed.expect("Its result as JSON")
+        resumed.send("{no\n")
+        resumed.expect("That is not JSON")
+        resumed.send('{"told": true}\n')
+        resumed.expect('"told": true')
+        assert resumed.end() == 0
+
+
+def test_what_a_program_prints_cannot_move_the_cursor(at_terminal: At) -> None:
+    terminal = at_terminal("run", "hostile", "--allow-side-effects", env={"NO_COLOR": "1"})
+    terminal.expect("\\x1b[2Jred\\u202e")
+    assert terminal.end() == 0
+    assert "\x1b[2J" not in terminal.seen
+    assert "\x1b[3" not in terminal.seen
