@@ -44,7 +44,7 @@ LINGER_S = 0.25
 KILL_AGAIN_S = 0.02
 """A killed parent hands its children over: look again even when no signal tells of it."""
 
-GIVE_UP_S = 10.0
+GIVE_UP_S = 3.0
 """A process of another user, or one stuck in the kernel, outlives SIGKILL: report a survivor."""
 
 _ALL_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
@@ -99,6 +99,8 @@ class Keeper:
 
     def serve(self) -> None:
         """Runs steps until the agent closes its end. Returns when nothing is left below."""
+        with suppress(OSError):  # the agent has gone already: the next read tells
+            self._agent.sendall(orders.encode_hello(os.getpid()))
         while not self.agent_is_gone:
             order = orders.read_order(self._agent)
             if order is None:

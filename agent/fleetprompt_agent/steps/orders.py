@@ -1,5 +1,6 @@
 """The messages between the agent and a keeper: one order down, one report up.
 
+    hello   the keeper's process id, once
     order   kind (1 byte), length (4 bytes), payload; descriptors travel with the first byte
     report  one fixed structure, sent once for each spawn when nothing of the step is left
 
@@ -23,11 +24,13 @@ _SPAWN = struct.Struct("!dI")
 _STOP = struct.Struct("!d")
 _REPORT = struct.Struct("!BiQQI")
 _FD = struct.Struct("i")
+_HELLO = struct.Struct("!I")
 
 MAX_DESCRIPTORS = 4
 """With a spawn: stdin, stdout, stderr, directory."""
 
 REPORT_BYTES = _REPORT.size
+HELLO_BYTES = _HELLO.size
 
 STARTED = 1
 STOPPED = 2
@@ -66,6 +69,17 @@ def decode_stop(payload: bytes) -> float:
     """The grace of a stop, in seconds."""
     (grace_s,) = _STOP.unpack(payload)
     return float(grace_s)
+
+
+def encode_hello(pid: int) -> bytes:
+    """A keeper's first words."""
+    return _HELLO.pack(pid)
+
+
+def decode_hello(data: bytes) -> int:
+    """The keeper's process id."""
+    (pid,) = _HELLO.unpack(data)
+    return int(pid)
 
 
 def encode_keeper() -> bytes:

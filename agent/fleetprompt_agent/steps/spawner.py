@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fleetprompt_agent.steps import orders
+from fleetprompt_agent.steps.keeper import GIVE_UP_S
 from fleetprompt_agent.steps.process_tree import SUBREAPER, children_of, kill_children
 from fleetprompt_protocol.errors import OperatorError
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 IDLE_KEEPERS = 8
 """Keepers kept for the next steps: the default of `max_parallel`."""
+
+LATE_S = GIVE_UP_S + 2.0
+"""Past its grace and its patience with survivors, a keeper is being held up by somebody."""
 
 
 def _lost() -> OperatorError:
@@ -65,7 +70,7 @@ class Process:
         Stopping again can shorten the grace; 0 kills at once. Without effect when it has ended.
         """
         if not self._is_over:
-            self._keeper.send(orders.encode_stop(grace_s))
+            self._keeper.stop(grace_s)
 
     def end(self, report: orders.Report | None) -> None:
         """For the keeper: it is over; no report means that nobody saw how."""
@@ -134,6 +139,7 @@ class Spawner:
             keeper.close()
         if not self.is_lost:
             self._supervisor.sock.shutdown(socket.SHUT_WR)
+            self._supervisor.wake()
             await self._lost.wait()
         self._supervisor.close()
 
@@ -147,7 +153,7 @@ class Spawner:
             raise _lost() from error
         finally:
             theirs.close()
-        return _Keeper(ours, self._loop, self._keeper_is_free)
+        return _Keeper(ours, self._loop, self._keeper_is_free, self._supervisor.wake)
 
     def _keeper_is_free(self, keeper: _Keeper) -> None:
         self._busy.discard(keeper)
@@ -204,6 +210,7 @@ class _Keeper:
         sock: The agent's end.
         loop: The spawner's loop.
         on_free: Called when a program has ended and when the keeper is gone.
+        wake_supervisor: Called with a stop: whoever held up the keeper may have held up both.
     """
 
     def __init__(
@@ -211,11 +218,15 @@ class _Keeper:
         sock: socket.socket,
         loop: asyncio.AbstractEventLoop,
         on_free: Callable[[_Keeper], None],
+        wake_supervisor: Callable[[], None],
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._loop = loop
         self._on_free = on_free
+        self._wake_supervisor = wake_supervisor
+        self._overdue: asyncio.TimerHandle | None = None
+        self._pid: int | None = None
         self._process: Process | None = None
         self._unsent = bytearray()
         self._received = b""
@@ -234,6 +245,21 @@ class _Keeper:
         if sent < len(order):
             self.send(order[sent:])
         return process
+
+    def stop(self, grace_s: float) -> None:
+        """Ends the program; also when it has stopped its own keeper with a signal."""
+        self.send(orders.encode_stop(grace_s))
+        self._signal(signal.SIGCONT)
+        if self._overdue is not None:
+            self._overdue.cancel()
+        # A keeper that does not answer is killed; its supervisor then ends what is below it.
+        self._overdue = self._loop.call_later(grace_s + LATE_S, self._signal, signal.SIGKILL)
+
+    def _signal(self, signum: int) -> None:
+        self._wake_supervisor()
+        if self._pid is not None and not self.is_closed:
+            with suppress(OSError):
+                os.kill(self._pid, signum)
 
     def send(self, data: bytes) -> None:
         """Writes what can be written now and the rest when it can."""
@@ -265,8 +291,9 @@ class _Keeper:
             self._loop.remove_writer(self._sock.fileno())
 
     def _readable(self) -> None:
+        wanted = orders.HELLO_BYTES if self._pid is None else orders.REPORT_BYTES
         try:
-            data = self._sock.recv(orders.REPORT_BYTES - len(self._received))
+            data = self._sock.recv(wanted - len(self._received))
         except BlockingIOError:
             return
         except OSError:
@@ -274,16 +301,24 @@ class _Keeper:
         self._received += data
         if not data:
             self.close()
-        elif len(self._received) == orders.REPORT_BYTES:
-            report = orders.Report.decode(self._received)
-            self._received = b""
-            self._end_process(report)
-            if report.survivors:
-                self.close()  # it is not free for another step: it goes on killing
+        elif len(self._received) == wanted:
+            whole, self._received = self._received, b""
+            if self._pid is None:
+                self._pid = orders.decode_hello(whole)
             else:
-                self._on_free(self)
+                self._take(orders.Report.decode(whole))
+
+    def _take(self, report: orders.Report) -> None:
+        self._end_process(report)
+        if report.survivors:
+            self.close()  # it is not free for another step: it goes on killing
+        else:
+            self._on_free(self)
 
     def _end_process(self, report: orders.Report | None) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
         process, self._process = self._process, None
         if process is not None:
             process.end(report)

@@ -38,6 +38,7 @@ from fleetprompt_agent.steps.process_tree import SUBREAPER, Usage, children_of, 
 KILL_AGAIN_MS = 20
 """As in a keeper: look again for what a killed process handed over."""
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
@@ -72,9 +73,15 @@ class Supervisor:
         """
         socket.send_fds(self.sock, [orders.encode_keeper()], [keeper_end.fileno()])
 
+    def wake(self) -> None:
+        """Lets it go on when somebody has stopped it with a signal."""
+        with suppress(OSError):
+            os.kill(self.pid, signal.SIGCONT)
+
     def close(self) -> None:
         """Ends every step and waits until the supervisor, and so all below it, is gone."""
         self.sock.close()
+        self.wake()
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
 
@@ -122,6 +129,8 @@ def _supervise(sock_fd: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _show_as("fp-supervisor")
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    # A step may stop us with a signal; the agent's end starts us again.
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
     gc.disable()  # a collection would copy every page shared with the agent
     agent = socket.socket(fileno=sock_fd)
     wakeup = Wakeup()

@@ -50,6 +50,12 @@ def test_a_report_survives_its_journey(
     assert len(report.encode()) == orders.REPORT_BYTES
 
 
+@given(st.integers(0, 2**32 - 1))
+def test_a_hello_survives_its_journey(pid: int) -> None:
+    assert orders.decode_hello(orders.encode_hello(pid)) == pid
+    assert len(orders.encode_hello(pid)) == orders.HELLO_BYTES
+
+
 def test_descriptors_come_with_their_order_and_are_not_inherited() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:

@@ -168,6 +168,32 @@ def test_a_stopped_program_can_be_cancelled(bench: Bench, roll: Roll) -> None:
     assert outcome.effect == "unknown"
 
 
+def test_a_program_that_holds_up_its_keeper_is_ended(bench: Bench, roll: Roll) -> None:
+    script = f"exec 3>{roll.path}; kill -STOP $PPID; echo ready >&3; sleep 1000"
+
+    outcome = _stop_when(bench, roll, 1, "sh", "-c", script, grace_s=30)
+
+    assert outcome.effect == "unknown"
+
+
+def test_a_program_that_holds_up_its_keeper_for_ever_is_ended(bench: Bench, roll: Roll) -> None:
+    script = f"exec 3>{roll.path}; echo ready >&3; while :; do kill -STOP $PPID; done"
+
+    async def use(runner: CliRunner, _: Spawner) -> StepOutcome | None:
+        ready = asyncio.Event()
+        argv = ["sh", "-c", f"trap '' TERM; {script}"]
+        stopping = asyncio.create_task(_stopped(runner, bench, argv, ready))
+        assert await roll.line() == "ready"
+        ready.set()
+        return await stopping
+
+    outcome = bench.with_runner(use, grace_s=0.01)
+
+    roll.wait_for_end()
+    assert outcome is not None
+    assert outcome.effect == "unknown"
+
+
 def test_a_second_cancel_does_not_wait_for_the_grace(bench: Bench, roll: Roll) -> None:
     wait = "while :; do sleep 0.01; done"
     script = f"exec 3>{roll.path}; trap 'echo deaf >&3' TERM; echo ready >&3; {wait}"

@@ -167,6 +167,18 @@ def test_nothing_outlives_the_agent(agent: Agent, roll: Roll, signum: int) -> No
     _wait_for_death(agent.supervisor_pid)
 
 
+def test_guards_that_were_held_up_still_end_everything(agent: Agent, roll: Roll) -> None:
+    keeper = agent.start_daemon(roll)
+    os.kill(keeper, signal.SIGSTOP)
+    os.kill(agent.supervisor_pid, signal.SIGSTOP)
+
+    agent.process.kill()
+
+    roll.wait_for_end()
+    _wait_for_death(keeper)
+    _wait_for_death(agent.supervisor_pid)
+
+
 def test_nothing_outlives_an_agent_that_exits(agent: Agent, roll: Roll) -> None:
     keeper = agent.start_daemon(roll)
 
