@@ -173,7 +173,7 @@ class Session:
         self.peer.end()
 
     async def _watch_parent(self) -> None:
-        while os.getppid() == self._parent_pid:
+        while os.getppid() == self._parent_pid:  # noqa: ASYNC110 (the kernel tells nobody)
             await asyncio.sleep(PARENT_POLL_S)
         log.info("session.parent_gone")
         await self._end()

@@ -8,6 +8,7 @@ from fleetprompt_agent.engine.projection import status_data
 from fleetprompt_protocol.meta import meta_json
 
 if TYPE_CHECKING:
+    from fleetprompt_agent.engine.active import Progress
     from fleetprompt_agent.engine.core.events import Event
     from fleetprompt_agent.engine.core.state import RunState
     from fleetprompt_protocol.call import CallContext
@@ -27,9 +28,9 @@ class CallStream:
         self._call_id = call_id
         self._correlation = correlation
 
-    def on_event(self, state: RunState, event: Event) -> None:
+    def on_event(self, state: RunState, event: Event, progress: Progress) -> None:
         """A transition becomes a `status` chunk."""
-        data = status_data(state, event)
+        data = status_data(state, event, progress)
         if data is not None:
             self._send("status", data, event.event_id)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from fleetprompt_agent.engine.core.events import Body, Event
@@ -15,11 +15,20 @@ if TYPE_CHECKING:
     from fleetprompt_protocol.errors import FleetPromptError
 
 
+class Progress(NamedTuple):
+    """How far a run was when an event was folded."""
+
+    completed: int
+    """Step states that had settled."""
+    total: int
+    """Step states that existed."""
+
+
 class Listener(Protocol):
     """Hears of a run's transitions once they are durable, in order."""
 
-    def on_event(self, state: RunState, event: Event) -> None:
-        """An event was journaled. It must not raise, nor keep the state."""
+    def on_event(self, state: RunState, event: Event, progress: Progress) -> None:
+        """An event was journaled. It must not raise, nor keep the state, which may be ahead."""
         ...
 
     def on_output(self, step_path: str, channel: str, text: str) -> None:
@@ -52,6 +61,8 @@ class ActiveRun:
     """Bodies that come from outside the core: the deadline."""
     pending: list[Event] = field(default_factory=list)
     """Folded, but not yet committed."""
+    progress: list[Progress] = field(default_factory=list)
+    """One for each pending event."""
     to_launch: list[tuple[StepRequest, float | None]] = field(default_factory=list)
     """Committed as started: to act, with the limit of the attempt in seconds."""
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)

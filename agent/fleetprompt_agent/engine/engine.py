@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fleetprompt_agent.engine import requests, tokens
-from fleetprompt_agent.engine.active import ActiveRun
+from fleetprompt_agent.engine.active import ActiveRun, Progress
 from fleetprompt_agent.engine.core.apply import apply, begin, fold
 from fleetprompt_agent.engine.core.events import Event, LeaseTaken, RunCreated
 from fleetprompt_agent.engine.journal import RunRow
@@ -249,15 +249,28 @@ class Engine:
 
     def get(self, run_id: str) -> Snapshot:
         """The run as it is now, whoever owns it."""
-        state = self._current(run_id)
-        return Snapshot(state, self.status_of(state), {})
+        run = self._runner.active.get(run_id)
+        if run is not None:
+            state = run.state
+            return Snapshot(state, _folded_status(state), {})
+        state, status = self._observe(run_id)
+        return Snapshot(state, status, {})
 
-    def status_of(self, state: RunState) -> str:
-        """The derived status of a loaded run: the fold, and whether somebody drives it."""
-        folded = _folded_status(state)
-        if folded == "running" and not self.journal.has_live_owner(state.run_id):
-            return "interrupted"
-        return folded
+    def _observe(self, run_id: str, known: RunState | None = None) -> tuple[RunState, str]:
+        """The run as the journal has it, and its status: the fold, and whether it is driven.
+
+        The lease is read first: an owner gives it back together with its last events, so that
+        a run without an owner has no events still to come.
+        """
+        is_driven = self.journal.has_live_owner(run_id)
+        if known is None:
+            state = self.load(run_id)
+        else:
+            state = known
+            for event in self.journal.load(run_id, after=state.seq):
+                apply(state, event)
+        status = _folded_status(state)
+        return state, "interrupted" if status == "running" and not is_driven else status
 
     async def follow(
         self, run_id: str, listener: Listener | None, wait_s: float | None
@@ -267,31 +280,37 @@ class Engine:
         if run is not None:
             _listen(run, listener)
             return await self._until_parked(run, listener, wait_s)
-        state = self.load(run_id)
+        state, status = self._observe(run_id)
         version = -1
         try:
             async with asyncio.timeout(wait_s):
-                while self.status_of(state) == "running":
-                    if (now := self.journal.data_version()) == version:
-                        await asyncio.sleep(INBOX_POLL_S)
+                while status == "running":
+                    await asyncio.sleep(INBOX_POLL_S)
+                    now = self.journal.data_version()
+                    if now == version and self.journal.has_live_owner(run_id):
                         continue
-                    version = now
-                    for event in self.journal.load(run_id, after=state.seq):
-                        apply(state, event)
-                        if listener is not None:
-                            listener.on_event(state, event)
+                    version, seen = now, state.seq
+                    _, status = self._observe(run_id, state)
+                    self._tell(listener, state, seen)
         except TimeoutError:
             pass
-        return Snapshot(state, self.status_of(state), self._open_tokens(state))
+        return Snapshot(state, status, self._open_tokens(state))
+
+    def _tell(self, listener: Listener | None, state: RunState, seen: int) -> None:
+        """Tell the listener of the events after `seen`."""
+        if listener is None:
+            return
+        how_far = Progress(state.settled, len(state.steps))
+        for event in self.journal.load(state.run_id, after=seen):
+            if event.seq <= state.seq:
+                listener.on_event(state, event, how_far)
 
     async def resume(
         self, run_id: str, asker: Asker, listener: Listener | None, wait_s: float | None
     ) -> Snapshot:
         """Continue an interrupted run; a run that waits, runs or has ended is only looked at."""
-        if run_id not in self._runner.active:
-            state = self.load(run_id)
-            if self.status_of(state) == "interrupted":
-                self._adopt(run_id, asker, listener)
+        if run_id not in self._runner.active and self.get(run_id).status == "interrupted":
+            self._adopt_if_free(run_id, asker, listener)
         return await self.follow(run_id, listener, wait_s)
 
     def _adopt(self, run_id: str, asker: Asker, listener: Listener | None) -> None:

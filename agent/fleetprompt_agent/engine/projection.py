@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fleetprompt_agent.engine.core.events import GateOpened, to_columns
 
 if TYPE_CHECKING:
+    from fleetprompt_agent.engine.active import Progress
     from fleetprompt_agent.engine.core.events import Event, Json
     from fleetprompt_agent.engine.core.state import GateState, RunState, StepState
     from fleetprompt_agent.engine.engine import Snapshot
@@ -82,7 +83,7 @@ def step_summary(state: RunState, step: StepState) -> dict[str, Json]:
     }
     if step.step.name is not None:
         summary["name"] = step.step.name
-    if "exit_code" in step.result:
+    if step.result.get("exit_code") is not None:
         summary["exit_code"] = step.result["exit_code"]
     stderr = step.result.get("stderr")
     if isinstance(stderr, str) and stderr:
@@ -134,7 +135,7 @@ _TRANSITIONS = {
 }
 
 
-def status_data(state: RunState, event: Event) -> dict[str, Json] | None:
+def status_data(state: RunState, event: Event, progress: Progress) -> dict[str, Json] | None:
     """The status chunk for an event (protocol.md §4), or None for one that is not streamed."""
     body = event.body
     shown = _TRANSITIONS.get(body.type)
@@ -149,8 +150,8 @@ def status_data(state: RunState, event: Event) -> dict[str, Json] | None:
         "step_id": step.step.id if step is not None else None,
         "state": shown,
         "attempt": getattr(body, "attempt", None) or (step.attempt if step else 0),
-        "completed": state.settled,
-        "total": len(state.steps),
+        "completed": progress.completed,
+        "total": progress.total,
         "event_id": event.event_id,
         "at": instant(event.at_ms),
     }

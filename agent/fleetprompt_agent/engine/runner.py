@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, assert_never
 
 from fleetprompt_agent.engine import requests, tokens
-from fleetprompt_agent.engine.active import ActiveRun, Arrived, running_tasks
+from fleetprompt_agent.engine.active import ActiveRun, Arrived, Progress, running_tasks
 from fleetprompt_agent.engine.attempts import Attempts, digest_of
 from fleetprompt_agent.engine.core import rendering
 from fleetprompt_agent.engine.core.apply import apply
@@ -239,6 +239,7 @@ class Runner:
         )
         apply(state, event)
         run.pending.append(event)
+        run.progress.append(Progress(state.settled, len(state.steps)))
 
     # Commands
 
@@ -407,9 +408,10 @@ class Runner:
 
     def _after_commit(self, run: ActiveRun) -> None:
         events, run.pending = run.pending, []
-        for event in events:
+        progress, run.progress = run.progress, []
+        for event, how_far in zip(events, progress, strict=True):
             for listener in list(run.listeners):
-                listener.on_event(run.state, event)
+                listener.on_event(run.state, event, how_far)
         launch, run.to_launch = run.to_launch, []
         for request, limit_s in launch:
             run.tasks[request.step_path] = self._loop.create_task(self._act(run, request, limit_s))
@@ -462,6 +464,7 @@ class Runner:
             return
         run.error = error
         run.pending.clear()
+        run.progress.clear()
         run.to_launch.clear()
         for path, task in run.tasks.items():
             run.stopped.setdefault(path, "interrupt")

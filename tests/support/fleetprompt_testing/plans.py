@@ -56,7 +56,7 @@ def random_plan(random: Random, depth: int = 0) -> Plan:
     if depth < 2 and random.random() < 0.4:
         workflows["sub"] = random_plan(random, depth + 1)
     count = random.randint(1, 6)
-    steps = [_random_step(random, index, depth, bool(workflows)) for index in range(count)]
+    steps = [_random_step(random, index, bool(workflows)) for index in range(count)]
     closing = []
     if random.random() < 0.3:
         closing = [
@@ -72,7 +72,7 @@ def random_plan(random: Random, depth: int = 0) -> Plan:
     )
 
 
-def _random_step(random: Random, index: int, depth: int, has_sub: bool) -> PlanStep:
+def _random_step(random: Random, index: int, has_sub: bool) -> PlanStep:
     fields: dict[str, Any] = {}
     earlier = [f"s{number}" for number in range(index)]
     fields["needs"] = [
