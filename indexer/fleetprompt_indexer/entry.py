@@ -144,7 +144,13 @@ def describe(content: FileContent, relative: bytes, *, given_id: str | None = No
     )
 
 
-def refused_entry(problem: Problem, relative: bytes, *, given_id: str | None = None) -> Entry:
+def refused_entry(
+    problem: Problem,
+    relative: bytes,
+    *,
+    given_id: str | None = None,
+    signature: Signature | None = None,
+) -> Entry:
     """The entry of a file that could not be read."""
     file_path = shown(relative)
     workflow_id = given_id or _stem(relative)
@@ -157,7 +163,31 @@ def refused_entry(problem: Problem, relative: bytes, *, given_id: str | None = N
         status="unreadable",
         problems=(problem.in_file(file_path),),
         relative=relative,
+        signature=signature,
     )
+
+
+def mark_ambiguous(entries: list[Entry]) -> list[Entry]:
+    """The entries of one root, with a finding for each id that several files claim."""
+    places: dict[str, list[str]] = {}
+    for entry in entries:
+        places.setdefault(entry.workflow_id, []).append(entry.file_path)
+    marked = []
+    for entry in entries:
+        others = [path for path in places[entry.workflow_id] if path != entry.file_path]
+        if others:
+            message = f"The id `{entry.workflow_id}` is also that of {', '.join(others[:3])}."
+            entry = entry.with_problem(
+                Problem(
+                    "workflow.ambiguous",
+                    message,
+                    file=entry.file_path,
+                    path="id",
+                    hint="give each its own `id:`",
+                )
+            )
+        marked.append(entry)
+    return marked
 
 
 class _Notes:
@@ -235,12 +265,15 @@ def _tools(steps: Iterable[dict[str, Any]]) -> tuple[tuple[str, ...], tuple[str,
             tool_id = _tool_id_of_command(command)
         else:
             continue
-        if tool_id is None or len(tools) >= MAX_TOOLS:
+        if tool_id is None or tool_id in tools:
             continue
-        if _AGENT_TOOL.match(tool_id):
+        if len(tools) >= MAX_TOOLS:
+            break
+        if "/" in tool_id and _AGENT_TOOL.match(tool_id):
             agents[tool_id.partition("/")[0]] = None
-        tools[display(tool_id, MAX_TOOL)] = None
-    return tuple(tools), tuple(agents)
+        tools[tool_id] = None
+    shown_tools = dict.fromkeys(display(tool_id, MAX_TOOL) for tool_id in tools)
+    return tuple(shown_tools), tuple(display(agent, MAX_TOOL) for agent in agents)
 
 
 def _tool_id(tool: str) -> str | None:
@@ -254,9 +287,7 @@ def _tool_id(tool: str) -> str | None:
 
 def _tool_id_of_command(command: str) -> str | None:
     """The tool id of a command line: its namespace and the word or two that name the tool."""
-    words = [word.strip("\"'") for word in command.split(None, 3)[:3]]
-    if not words or "${{" in command[: command.find(words[-1]) + len(words[-1])]:
-        words = [word for word in words[:2] if "${{" not in word]
+    words = command.split(None, 3)[:3]
     if not words:
         return None
     namespace = words[0].lower()
@@ -264,13 +295,17 @@ def _tool_id_of_command(command: str) -> str | None:
         return words[0] if _AGENT_TOOL.match(words[0]) else None
     if len(words) == 1 or namespace == "llm":
         return namespace
-    if namespace == "http":
-        return f"http:{words[1].upper()}"
-    if namespace == "mcp":
-        return f"mcp:{words[1].replace('.', '/', 1)}"
-    if namespace == "node" and len(words) == 3:
-        return f"node:{words[1]}/{words[2]}"
-    return f"{namespace}:{words[1]}"
+    name = words[1].strip("\"'")
+    if "${{" in name:
+        return namespace
+    match namespace:
+        case "http":
+            return f"http:{name.upper()}"
+        case "mcp":
+            return f"mcp:{name.replace('.', '/', 1)}"
+        case "node" if len(words) == 3 and "${{" not in words[2]:
+            return f"node:{name}/{words[2]}"
+    return f"{namespace}:{name}"
 
 
 def _inputs(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import os
 import stat
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
+_PACKED = struct.Struct("=QQqqq")
+
+
 @dataclass(frozen=True, slots=True)
 class Signature:
     """What changes when a file does; two equal ones mean the same content, nearly always."""
@@ -39,6 +43,10 @@ class Signature:
     size: int
     mtime_ns: int
     ctime_ns: int
+
+    def packed(self) -> bytes:
+        """The signature as the catalog keeps it."""
+        return _PACKED.pack(self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns)
 
     @classmethod
     def of(cls, status: os.stat_result) -> Signature:
@@ -88,7 +96,7 @@ def read_file(root: Path, relative: str | bytes, *, max_bytes: int = MAX_FILE_BY
         ) from None
 
 
-def open_folder(root: Path, folders: Sequence[bytes]) -> int:
+def open_folder(root: Path | bytes, folders: Sequence[bytes]) -> int:
     """A descriptor of the folder beneath the root; the caller closes it.
 
     Raises:
@@ -121,6 +129,13 @@ def open_folder_at(folder: int, name: bytes) -> int:
         raise _refused(error, folder, name) from None
 
 
+def packed_signature(status: os.stat_result) -> bytes:
+    """`Signature.of(status).packed()`, for a hundred thousand files at a time."""
+    return _PACKED.pack(
+        status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    )
+
+
 def read_at(folder: int, name: bytes, *, max_bytes: int = MAX_FILE_BYTES) -> FileContent:
     """The content of a file in an open folder.
 
@@ -145,15 +160,12 @@ def _read_once(folder: int, name: bytes, max_bytes: int) -> FileContent | None:
     try:
         before = os.fstat(file)
         _check(before, max_bytes)
-        chunks = []
-        left = max_bytes + 1
-        while left > 0 and (chunk := os.read(file, left)):
-            chunks.append(chunk)
-            left -= len(chunk)
+        data = os.read(file, max_bytes + 1)
+        while len(data) < before.st_size and (more := os.read(file, max_bytes + 1 - len(data))):
+            data += more
         after = os.fstat(file)
     finally:
         os.close(file)
-    data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     signature = Signature.of(before)
     if signature != Signature.of(after) or len(data) != after.st_size:
         return None

@@ -1,4 +1,4 @@
-"""Everything that the `.fleetprompt/` of one root holds, in one go and without a catalog."""
+"""What the `.fleetprompt/` of one root holds: as a whole, or against what was known of it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fleetprompt_indexer.config import Config, read_config
-from fleetprompt_indexer.entry import Entry, describe, refused_entry
-from fleetprompt_indexer.names import FOLDER, WORKFLOWS, is_workflow_name, parts_of, shown
+from fleetprompt_indexer.entry import Entry, describe, mark_ambiguous, refused_entry
+from fleetprompt_indexer.names import CONFIG, FOLDER, WORKFLOWS, is_workflow_name, parts_of, shown
 from fleetprompt_indexer.problem import Problem, Refused
-from fleetprompt_indexer.reader import open_folder, open_folder_at, read_at
+from fleetprompt_indexer.reader import Signature, open_folder, open_folder_at, read_at
 from fleetprompt_indexer.root import find_root
 from fleetprompt_protocol.errors import WorkflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["MAX_FILES", "ScanReport", "find_root", "read_entry", "scan_root", "workflow_names"]
+__all__ = ["MAX_FILES", "ScanReport", "Visit", "find_root", "refusal_digest", "scan_root", "visit"]
 
 MAX_FILES = 1_000
 """Workflow files of one root that are looked at; a root with more is cut, and says so."""
@@ -66,47 +66,169 @@ class ScanReport:
         )
 
 
+@dataclass(slots=True)
+class Visit:
+    """What one look at a root gave, against what was known of it."""
+
+    config: Config = field(default_factory=Config)
+    changed: list[Entry] = field(default_factory=list)
+    """Files that are new or not the same."""
+    touched: list[tuple[bytes, Signature]] = field(default_factory=list)
+    """Files with a new signature and the known bytes."""
+    unchanged: list[bytes] = field(default_factory=list)
+    """Files with the known signature; they were not opened."""
+    problems: list[Problem] = field(default_factory=list)
+    """What is wrong with folders and configuration, each with its path."""
+    folders: tuple[Signature, ...] = ()
+    """Of `.fleetprompt` and of `workflows` in it, as far as they are folders."""
+    config_signature: Signature | None = None
+    """Of the configuration; None when there is none."""
+
+    def seen(self) -> set[bytes]:
+        """The relative paths of all files that are there."""
+        changed = {entry.relative for entry in self.changed}
+        return changed.union(self.unchanged, (relative for relative, _ in self.touched))
+
+
 def scan_root(root: Path) -> ScanReport:
     """Everything that the root's `.fleetprompt/` holds; never raises for what it holds."""
-    refusals: list[Problem] = []
-    entries: list[Entry] = []
-    config = Config()
+    found = visit(os.fsencode(root))
+    entries = mark_ambiguous(found.changed)
+    errors = [p for entry in entries for p in entry.problems if p.severity == "error"]
+    return ScanReport(root, tuple(entries), (*found.problems, *errors), found.config)
+
+
+def visit(
+    root: bytes,
+    *,
+    signatures: Mapping[bytes, bytes | None] | None = None,
+    digests: Mapping[bytes, str] | None = None,
+    config: bytes | None = None,
+) -> Visit:
+    """Look at every workflow file of a root, in the order of their paths.
+
+    Args:
+        root: The root's path.
+        signatures: Packed signatures of known files by relative path; a file that still has its
+            own is not opened.
+        digests: SHA-256 of known files, or `refusal_digest`; the same bytes are not parsed again.
+        config: Packed signature of the known configuration; under another one every file is read,
+            because its id may be another.
+    """
+    found = Visit()
     try:
         base = open_folder(root, [FOLDER])
     except Refused as refused:
-        file = os.fsdecode(FOLDER)
-        return ScanReport(root, (), (refused.problem.in_file(file),))
+        found.problems.append(refused.problem.in_file(os.fsdecode(FOLDER)))
+        return found
     try:
-        config, found = read_config(base)
-        refusals.extend(found)
-        if config.is_enabled:
-            given = {os.fsencode(named.entry): named.id for named in config.workflows}
-            entries.extend(_workflow_files(base, given, refusals))
-            entries.extend(_named_files(root, config, {e.relative for e in entries}))
+        status = os.fstat(base)
+        found.folders = (Signature.of(status),)
+        found.config_signature = _signature_at(base, CONFIG)
+        packed = found.config_signature.packed() if found.config_signature else None
+        same = packed == config
+        look = _Look(found, (same and signatures) or {}, (same and digests) or {})
+        found.config, problems = read_config(base)
+        found.problems.extend(problems)
+        if found.config.is_enabled:
+            look.given = {os.fsencode(named.entry): named.id for named in found.config.workflows}
+            _look_in_folder(base, look)
+            _look_at_named(root, look)
     finally:
         os.close(base)
-    marked = _mark_ambiguous(entries)
-    refusals.extend(p for entry in marked for p in entry.problems if p.severity == "error")
-    return ScanReport(root, tuple(marked), tuple(refusals), config)
+    return found
 
 
-def _workflow_files(base: int, given: dict[bytes, str], refusals: list[Problem]) -> Iterable[Entry]:
+class _Look:
+    """One visit under way."""
+
+    def __init__(
+        self,
+        found: Visit,
+        signatures: Mapping[bytes, bytes | None],
+        digests: Mapping[bytes, str],
+    ) -> None:
+        self.found = found
+        self.given: dict[bytes, str] = {}
+        self._signatures = signatures
+        self._digests = digests
+
+    def at_file(self, folder: int, name: bytes, relative: bytes) -> None:
+        signature = _signature_at(folder, name)
+        if signature is not None and signature.packed() == self._signatures.get(relative):
+            self.found.unchanged.append(relative)
+            return
+        try:
+            content = read_at(folder, name)
+        except Refused as refused:
+            self.refuse(refused.problem, relative, signature)
+            return
+        if content.sha256 == self._digests.get(relative):
+            self.found.touched.append((relative, content.signature))
+        else:
+            given_id = self.given.get(relative)
+            self.found.changed.append(describe(content, relative, given_id=given_id))
+
+    def refuse(self, problem: Problem, relative: bytes, signature: Signature | None = None) -> None:
+        """Note a file that cannot be read; the same refusal as before is no change."""
+        if self._digests.get(relative) != refusal_digest(problem.code):
+            given_id = self.given.get(relative)
+            entry = refused_entry(problem, relative, given_id=given_id, signature=signature)
+            self.found.changed.append(entry)
+        elif signature is not None:
+            self.found.touched.append((relative, signature))
+        else:
+            self.found.unchanged.append(relative)
+
+
+def refusal_digest(code: str) -> str:
+    """What stands for the digest of a file that was refused with the code."""
+    return f"refused:{code}"
+
+
+def _look_in_folder(base: int, look: _Look) -> None:
     prefix = FOLDER + b"/" + WORKFLOWS
     try:
         folder = open_folder_at(base, WORKFLOWS)
     except Refused as refused:
         if refused.problem.code != "file.missing":
-            refusals.append(refused.problem.in_file(os.fsdecode(prefix)))
+            look.found.problems.append(refused.problem.in_file(os.fsdecode(prefix)))
         return
     try:
+        # Taken before the names are listed: what changes in between is seen the next time.
+        look.found.folders += (Signature.of(os.fstat(folder)),)
         names, cut = workflow_names(folder)
         if cut:
-            refusals.append(cut.in_file(os.fsdecode(prefix)))
+            look.found.problems.append(cut.in_file(os.fsdecode(prefix)))
         for name in names:
-            relative = prefix + b"/" + name
-            yield read_entry(folder, name, relative, given_id=given.get(relative))
+            look.at_file(folder, name, prefix + b"/" + name)
     finally:
         os.close(folder)
+
+
+def _look_at_named(root: bytes, look: _Look) -> None:
+    """The files that the configuration names, unless they were seen already."""
+    seen = look.found.seen()
+    for relative in look.given:
+        if relative in seen:
+            continue
+        try:
+            *folders, name = parts_of(relative)
+            folder = open_folder(root, folders)
+        except Refused as refused:
+            look.refuse(refused.problem, relative)
+            continue
+        try:
+            look.at_file(folder, name, relative)
+        finally:
+            os.close(folder)
+
+
+def _signature_at(folder: int, name: bytes) -> Signature | None:
+    try:
+        return Signature.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+    except OSError:
+        return None
 
 
 def workflow_names(folder: int) -> tuple[list[bytes], Problem | None]:
@@ -131,53 +253,3 @@ def workflow_names(folder: int) -> tuple[list[bytes], Problem | None]:
         return names, None
     message = f"The folder holds {count:,} workflow files; {MAX_FILES:,} are looked at."
     return names, Problem("scan.cut", message, hint="remove files or split the folder")
-
-
-def read_entry(folder: int, name: bytes, relative: bytes, *, given_id: str | None = None) -> Entry:
-    """The entry of one file in an open folder."""
-    try:
-        content = read_at(folder, name)
-    except Refused as refused:
-        return refused_entry(refused.problem, relative, given_id=given_id)
-    return describe(content, relative, given_id=given_id)
-
-
-def _named_files(root: Path, config: Config, seen: set[bytes]) -> Iterable[Entry]:
-    """The files that the configuration names, unless they were seen already."""
-    for named in config.workflows:
-        relative = os.fsencode(named.entry)
-        if relative in seen:
-            continue
-        seen.add(relative)
-        try:
-            *folders, name = parts_of(relative)
-            folder = open_folder(root, folders)
-        except Refused as refused:
-            yield refused_entry(refused.problem, relative, given_id=named.id)
-            continue
-        try:
-            yield read_entry(folder, name, relative, given_id=named.id)
-        finally:
-            os.close(folder)
-
-
-def _mark_ambiguous(entries: list[Entry]) -> list[Entry]:
-    places: dict[str, list[str]] = {}
-    for entry in entries:
-        places.setdefault(entry.workflow_id, []).append(entry.file_path)
-    marked = []
-    for entry in entries:
-        others = [path for path in places[entry.workflow_id] if path != entry.file_path]
-        if others:
-            message = f"The id `{entry.workflow_id}` is also that of {', '.join(others[:3])}."
-            entry = entry.with_problem(
-                Problem(
-                    "workflow.ambiguous",
-                    message,
-                    file=entry.file_path,
-                    path="id",
-                    hint="give each its own `id:`",
-                )
-            )
-        marked.append(entry)
-    return marked

@@ -11,7 +11,7 @@ costs about as much as libyaml itself.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from yaml import YAMLError
 from yaml.events import (
@@ -58,6 +58,8 @@ WANTED_OF_STEP = frozenset({"id", "command", "tool", "workflow"})
 """Keys of a step whose values a walk builds, as text."""
 _STEP_LISTS = frozenset({"steps", "finally"})
 
+_Frame: TypeAlias = "tuple[dict[str, Any] | None, str | None, int, Any, frozenset[str] | None]"
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -89,7 +91,13 @@ def walk(data: bytes, *, format: Format) -> Head:  # noqa: A002  # the word user
         problems.append(syntax_problem(error, text))
     except Refused as refused:
         problems.append(refused.problem)
-    return Head(values, tuple(problems[:MAX_PROBLEMS]))
+    except _Enough:
+        pass
+    return Head(values, tuple(problems))
+
+
+class _Enough(Exception):  # noqa: N818  # not an error: the findings are the answer
+    """There are as many findings as are told."""
 
 
 def _enter(parser: EventParser, problems: list[Problem]) -> bool:
@@ -121,12 +129,13 @@ def _leave(parser: EventParser, problems: list[Problem]) -> None:
 
 
 def _walk_map(parser: EventParser, values: dict[str, Any], problems: list[Problem]) -> None:
-    # Invariants. `keys` is the innermost map's keys, or None inside a list. `key` is a key whose
-    # value is awaited. `sink` is what is being built for the innermost container, or None. `only`
-    # limits which keys of a map are built (and makes their scalars text); a list hands it to the
-    # maps in it. `stack` holds the same five of the containers around.
+    # Invariants. `keys` maps the innermost map's keys to their marks, or is None inside a list.
+    # `key` is a key whose value is awaited. `sink` is what is being built for the innermost
+    # container, or None. `only` limits which keys of a map are built (and makes their scalars
+    # text); a list hands it to the maps in it. `stack` holds the same five of the containers
+    # around. Events are let go at once: a hundred kept ones would set off the collector.
     get_event = parser.get_event
-    stack: list[tuple[dict[str, Any] | None, str | None, int, Any, frozenset[str] | None]] = []
+    stack: list[_Frame] = []
     keys: dict[str, Any] | None = {}
     key: str | None = None
     index = 0
@@ -140,30 +149,20 @@ def _walk_map(parser: EventParser, values: dict[str, Any], problems: list[Proble
             if event.anchor is not None or event.tag is not None:
                 anchors = _check_properties(event, problems, anchors)
             text = event.value
-            if keys is not None and key is None:
+            if keys is None:
+                index += 1
+                if sink is not None:
+                    sink.append(_value(event, text, only))
+            elif key is None:
                 if text in keys:
                     _duplicate(event, keys[text], problems, _path(stack, keys, text, index))
                 elif not text or text == "<<":
                     _odd_key(event, problems)
-                keys[text] = event
+                keys[text] = event.start_mark
                 key = text
-                continue
-            if sink is not None and (keys is None or only is None or key in only):
-                value = text
-                if event.implicit[0]:
-                    try:
-                        value = read_plain(text)
-                    except NumberError:
-                        value = text  # composing the file says so, with the path
-                    if only is not None and value is not None:
-                        value = text
-                if keys is None:
-                    sink.append(value)
-                else:
-                    sink[key] = value
-            if keys is None:
-                index += 1
             else:
+                if sink is not None and (only is None or key in only):
+                    sink[key] = _value(event, text, only)
                 key = None
         elif kind is MappingStartEvent or kind is SequenceStartEvent:
             if event.anchor is not None or event.tag is not None:
@@ -190,16 +189,11 @@ def _walk_map(parser: EventParser, values: dict[str, Any], problems: list[Proble
             index = 0
             sink = inner
         elif kind is AliasEvent:
-            name = event.anchor
-            message = f"`*{name}` is an alias; aliases are not supported."
-            hint = "write the value out, or quote it when the `*` belongs to the text"
-            problems.append(
-                _at(event, "document.alias", message, _path(stack, keys, key, index), hint)
-            )
+            _alias(event, problems, _path(stack, keys, key, index))
             if keys is None:
                 index += 1
             else:
-                key = f"*{name}" if key is None else None
+                key = f"*{event.anchor}" if key is None else None
         else:  # the end of a map or a list
             if not stack:
                 return
@@ -208,10 +202,25 @@ def _walk_map(parser: EventParser, values: dict[str, Any], problems: list[Proble
                 index += 1
             else:
                 key = None
-        if len(problems) > MAX_PROBLEMS:
-            return
     message = f"The file has more than {MAX_EVENTS:,} parts."
     raise Refused(_at(event, "document.too_complex", message))
+
+
+def _value(event: Any, text: str, only: frozenset[str] | None) -> Any:
+    """What is built of a scalar: its text where only some keys are wanted, else its value."""
+    if not event.implicit[0]:
+        return text
+    try:
+        value = read_plain(text)
+    except NumberError:
+        return text  # composing the file says so, with the path
+    return text if only is not None and value is not None else value
+
+
+def _alias(event: Any, problems: list[Problem], path: str) -> None:
+    message = f"`*{event.anchor}` is an alias; aliases are not supported."
+    hint = "write the value out, or quote it when the `*` belongs to the text"
+    _add(problems, _at(event, "document.alias", message, path, hint))
 
 
 def _check_properties(event: Any, problems: list[Problem], anchors: int) -> int:
@@ -220,20 +229,20 @@ def _check_properties(event: Any, problems: list[Problem], anchors: int) -> int:
     if tag is not None:
         message = f"The tag `{tag[:80]}` is not supported."
         hint = "remove it, or quote the value when the `!` belongs to it"
-        problems.append(_at(event, "document.tag", message, hint=hint))
+        _add(problems, _at(event, "document.tag", message, hint=hint))
     if getattr(event, "anchor", None) is not None and type(event) is not AliasEvent:
         anchors += 1
         if anchors == MAX_ANCHORS + 1:
             message = f"The file has more than {MAX_ANCHORS} anchors (`&name`)."
-            problems.append(_at(event, "document.anchors", message, hint="remove them"))
+            _add(problems, _at(event, "document.anchors", message, hint="remove them"))
     return anchors
 
 
 def _duplicate(event: Any, first: Any, problems: list[Problem], path: str) -> None:
     name = getattr(event, "value", "")[:80]
-    line, column = first.start_mark.line + 1, first.start_mark.column + 1
+    line, column = first.line + 1, first.column + 1
     message = f"The key `{name}` stands twice; first in line {line}, column {column}."
-    problems.append(_at(event, "document.duplicate_key", message, path, "remove one of them"))
+    _add(problems, _at(event, "document.duplicate_key", message, path, "remove one of them"))
 
 
 def _odd_key(event: Any, problems: list[Problem]) -> None:
@@ -241,9 +250,9 @@ def _odd_key(event: Any, problems: list[Problem]) -> None:
         return
     if event.value == "<<":
         message = "The merge key `<<` is not supported."
-        problems.append(_at(event, "document.merge_key", message, hint="write the keys out"))
+        _add(problems, _at(event, "document.merge_key", message, hint="write the keys out"))
     elif not event.value:
-        problems.append(_at(event, "document.key", "There is no key before the `:`."))
+        _add(problems, _at(event, "document.key", "There is no key before the `:`."))
 
 
 def _complex_key(event: Any) -> Problem:
@@ -255,8 +264,14 @@ def _complex_key(event: Any) -> Problem:
     )
 
 
+def _add(problems: list[Problem], problem: Problem) -> None:
+    problems.append(problem)
+    if len(problems) >= MAX_PROBLEMS:
+        raise _Enough
+
+
 def _path(
-    stack: list[tuple[dict[str, Any] | None, str | None, int, Any, frozenset[str] | None]],
+    stack: list[_Frame],
     keys: dict[str, Any] | None,
     key: str | None,
     index: int,

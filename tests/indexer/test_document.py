@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fleetprompt_indexer.document import ListNode, MapNode, Node, ScalarNode, compose
@@ -333,7 +334,9 @@ def test_any_json_text_is_accepted_exactly_when_the_standard_library_accepts_it(
 @given(JSON_MAPS, st.booleans())
 @settings(max_examples=100, deadline=None)
 def test_yaml_gives_back_what_was_dumped(value: dict[str, Any], flow: bool) -> None:
-    # PyYAML writes YAML 1.1, which quotes more than 1.2 needs, and escapes what is not ASCII.
+    # PyYAML writes YAML 1.1, where `0E0` is text; what it writes is else the same in 1.2.
+    texts = [leaf for leaf in flat(value) if isinstance(leaf, str)]
+    assume(not any(re.match(r"[-+.]*[0-9]", text) for text in texts))
     text = yaml.safe_dump(value, default_flow_style=flow, sort_keys=False)
     assert compose(text.encode(), format="yaml", file="f").to_python() == value
 

@@ -1,0 +1,581 @@
+"""The catalog: what is known of the workflows of many roots, kept in one SQLite file.
+
+Everything in it can be made again from the repositories. Writers take turns (SQLite's write lock,
+one batch at a time), readers never wait. A file that turns out to be damaged is set aside and the
+catalog begins anew, with a notice; the next index run fills it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from fleetprompt_indexer.catalog_file import (
+    is_corruption,
+    open_catalog_file,
+    replace_catalog_file,
+    unavailable,
+)
+from fleetprompt_indexer.entry import PARSER_VERSION, Entry, Status, mark_ambiguous
+from fleetprompt_indexer.names import shown
+from fleetprompt_indexer.problem import Problem
+from fleetprompt_indexer.scan import refusal_digest
+from fleetprompt_indexer.search import match_expression
+from fleetprompt_protocol.errors import WorkflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+
+T = TypeVar("T")
+
+MAX_RANKED = 1_000
+"""Matches that are ranked; a search for a word that is everywhere ranks the first ones found."""
+
+_COLUMNS = (
+    "r.path, e.entry_id, e.relative, e.sha256, e.status, e.tenant, e.workflow_id, e.name, "
+    "e.description, e.version, e.file_path, e.agents, e.tools, e.inputs, e.outputs, e.problems, "
+    "v.sha256, v.is_valid, v.digest, v.diagnostics, r.is_gone"
+)
+_JOINED = (
+    "entries e JOIN roots r ON r.root_id = e.root_id "
+    "LEFT JOIN validations v ON v.entry_id = e.entry_id"
+)
+
+
+_HOLDS = "(e.status = 'unvalidated' AND v.sha256 IS e.sha256)"
+_STATUS_CONDITIONS: dict[Status, str] = {
+    "unvalidated": f"NOT r.is_gone AND e.status = 'unvalidated' AND NOT {_HOLDS}",
+    "valid": f"NOT r.is_gone AND {_HOLDS} AND v.is_valid",
+    "invalid": f"NOT r.is_gone AND (e.status = 'invalid' OR ({_HOLDS} AND NOT v.is_valid))",
+    "stale": "r.is_gone",
+    "unreadable": "NOT r.is_gone AND e.status = 'unreadable'",
+}
+"""A validation holds for the bytes that it was made of; a root that is gone makes all stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry of the catalog: the entry, the root it belongs to, and its validation."""
+
+    root: Path
+    entry: Entry
+    """With the status and findings of the validation, when it holds for the present bytes."""
+    digest: str | None = None
+    """Of the plan that the validation gave; None when there is none."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry's JSON with `root` (as it is shown) and `digest`."""
+        return {**self.entry.to_json(), "root": shown(str(self.root)), "digest": self.digest}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer to a search."""
+
+    hits: tuple[Listed, ...]
+    """Best first."""
+    is_cut: bool
+    """There are more than were asked for, or more than are ranked."""
+
+
+@dataclass(slots=True)
+class KnownRoot:
+    """What the catalog knows of a root, as the next scan needs it."""
+
+    root_id: int
+    path: bytes
+    folders: bytes | None
+    """Packed signatures of the two folders; None when they must be listed again."""
+    config: bytes | None
+    """Packed signature of the configuration; None when there was none."""
+    is_gone: bool
+    files: dict[bytes, bytes | None] = field(default_factory=dict)
+    """Relative path to the file's packed signature; None when it must be read again."""
+
+
+@dataclass(slots=True)
+class RootUpdate:
+    """What a scan found out about one root, to be written."""
+
+    path: bytes
+    folders: bytes | None
+    config: bytes | None
+    name: str | None = None
+    problems: tuple[Problem, ...] = ()
+    is_gone: bool = False
+    changed: list[tuple[Entry, bytes | None]] = field(default_factory=list)
+    """Entries that are new or differ, each with its packed signature."""
+    touched: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    """Files whose bytes are the same under a new signature."""
+    removed: list[bytes] = field(default_factory=list)
+
+
+class Catalog:
+    """One open catalog; may be used from several threads, one call at a time.
+
+    Args:
+        path: The file, in the state directory; made when there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._connection, self.notices = open_catalog_file(path)
+        """Sentences for people about what had to be repaired."""
+
+    def close(self) -> None:
+        """Close the file; the catalog cannot be used afterwards."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Reading
+
+    def roots(self) -> list[Path]:
+        """Every root in the catalog, those that are gone included, by path."""
+        rows = self._read("SELECT path FROM roots ORDER BY path")
+        return [_path(row[0]) for row in rows]
+
+    def entries(
+        self, root: Path | None = None, *, after: str = "", limit: int = 100_000
+    ) -> list[Listed]:
+        """The entries, by id and path.
+
+        Args:
+            root: Only those of this root.
+            after: Only those behind this workflow id: the last one of the page before.
+            limit: At most this many.
+        """
+        where = "e.workflow_id > ?"
+        values: list[Any] = [after]
+        if root is not None:
+            where += " AND r.path = ?"
+            values.append(_bytes(root))
+        order = "ORDER BY e.workflow_id, r.path, e.relative LIMIT ?"
+        return _marked(self._listed(f"WHERE {where} {order}", (*values, limit)))
+
+    def find(self, reference: str, *, root: Path | None = None) -> Listed:
+        """The entry with this id or relative path.
+
+        Raises:
+            WorkflowError: `workflow.not_found`, or `workflow.ambiguous` when several files fit.
+        """
+        condition, values = "", [reference, reference, os.fsencode(reference)]
+        if root is not None:
+            condition = "AND r.path = ?"
+            values.append(_bytes(root))
+        found = self._listed(
+            "WHERE (e.workflow_id = ? OR e.file_path = ? OR e.relative = ?) "
+            f"{condition} ORDER BY r.path, e.relative LIMIT 51",
+            values,
+        )
+        by_path = [listed for listed in found if listed.entry.workflow_id != reference]
+        found = by_path or found
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            where = f" in {shown(str(root))}" if root is not None else ""
+            raise WorkflowError(
+                "workflow.not_found",
+                f"No workflow `{shown(reference)}`{where}. `fleetprompt list` shows what there is, "
+                "`fleetprompt index` looks again.",
+                details={"workflow": shown(reference)},
+            )
+        places = [f"{shown(str(item.root))}: {item.entry.file_path}" for item in found]
+        raise WorkflowError(
+            "workflow.ambiguous",
+            f"`{shown(reference)}` is found in {len(found)} places: {', '.join(places[:5])}. "
+            "Give the root and the path.",
+            details={"places": places[:50]},
+        )
+
+    def search(
+        self,
+        words: str = "",
+        *,
+        tool: str | None = None,
+        agent: str | None = None,
+        status: Status | None = None,
+        limit: int = 50,
+    ) -> Found:
+        """The entries that hold all the words, best first.
+
+        Args:
+            words: Parts of ids, names, descriptions, tools, agents and input names; the last word
+                may be the beginning of one.
+            tool: Only entries that name this tool id.
+            agent: Only entries that name this agent.
+            status: Only entries of this status.
+            limit: At most this many.
+        """
+        expression = match_expression(words, tool=tool, agent=agent)
+        conditions: list[str] = []
+        values: list[Any] = []
+        if tool is not None:
+            conditions.append("EXISTS (SELECT 1 FROM json_each(e.tools) WHERE value = ?)")
+            values.append(tool)
+        if agent is not None:
+            conditions.append("EXISTS (SELECT 1 FROM json_each(e.agents) WHERE value = ?)")
+            values.append(agent)
+        if status is not None:
+            conditions.append(_STATUS_CONDITIONS[status])
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        if expression is None:
+            hits = self._listed(
+                f"{where} ORDER BY e.workflow_id, r.path LIMIT ?", (*values, limit + 1)
+            )
+            return Found(tuple(hits[:limit]), len(hits) > limit)
+        ranked = self._read(
+            "SELECT rowid, bm25(entry_words, 8, 6, 1, 3, 3, 1) AS score FROM entry_words "
+            "WHERE entry_words MATCH ? LIMIT ?",
+            (expression, MAX_RANKED + 1),
+        )
+        is_cut = len(ranked) > MAX_RANKED
+        scores = {row[0]: row[1] for row in ranked[:MAX_RANKED]}
+        condition = " AND ".join(["e.entry_id IN (SELECT value FROM json_each(?))", *conditions])
+        ids = sorted(scores, key=lambda entry_id: (scores[entry_id], entry_id))
+        if not conditions:
+            is_cut = is_cut or len(ids) > limit
+            ids = ids[:limit]
+        found = self._listed_with_ids(f"WHERE {condition}", (json.dumps(ids), *values))
+        order = {entry_id: place for place, entry_id in enumerate(ids)}
+        found.sort(key=lambda pair: order[pair[0]])
+        return Found(tuple(item for _, item in found[:limit]), is_cut or len(found) > limit)
+
+    def refused_by_code(self) -> dict[str, int]:
+        """How many files were refused, by the code of their first error."""
+        counts: dict[str, int] = {}
+        for (text,) in self._read(
+            "SELECT problems FROM entries WHERE status IN ('invalid', 'unreadable')"
+        ):
+            problems = json.loads(text)
+            code = next((p["code"] for p in problems if p["severity"] == "error"), "")
+            counts[code] = counts.get(code, 0) + 1
+        for (text,) in self._read("SELECT problems FROM roots WHERE problems != '[]'"):
+            for problem in json.loads(text):
+                if problem["severity"] == "error":
+                    counts[problem["code"]] = counts.get(problem["code"], 0) + 1
+        return dict(sorted(counts.items()))
+
+    # Writing
+
+    def mark_validated(
+        self,
+        root: Path,
+        relative: bytes,
+        *,
+        sha256: str,
+        is_valid: bool,
+        digest: str | None = None,
+        diagnostics: Sequence[dict[str, Any]] = (),
+    ) -> bool:
+        """Keep what the agent's validation of these bytes gave; False when they are not listed."""
+
+        def write(connection: sqlite3.Connection) -> bool:
+            cursor = connection.execute(
+                "INSERT INTO validations (entry_id, sha256, digest, is_valid, diagnostics, "
+                "validated_at) SELECT e.entry_id, ?, ?, ?, ?, ? FROM entries e JOIN roots r "
+                "ON r.root_id = e.root_id WHERE r.path = ? AND e.relative = ? AND e.sha256 = ? "
+                "ON CONFLICT (entry_id) DO UPDATE SET sha256 = excluded.sha256, "
+                "digest = excluded.digest, is_valid = excluded.is_valid, "
+                "diagnostics = excluded.diagnostics, validated_at = excluded.validated_at",
+                (
+                    sha256,
+                    digest,
+                    is_valid,
+                    json.dumps(list(diagnostics)),
+                    int(time.time()),
+                    _bytes(root),
+                    relative,
+                    sha256,
+                ),
+            )
+            return cursor.rowcount > 0
+
+        return self._write(write)
+
+    def forget(self, root: Path) -> None:
+        """Drop a root and its entries, and no longer walk it."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM roots WHERE path = ?", (_bytes(root),))
+            connection.execute("DELETE FROM scan_roots WHERE path = ?", (_bytes(root),))
+
+        self._write(write)
+
+    # For the indexer
+
+    def scan_roots(self) -> dict[bytes, int | None]:
+        """The folders that index runs were asked to look through, and when each was last walked."""
+        return dict(self._read("SELECT path, walked_at FROM scan_roots ORDER BY path"))
+
+    def remember_scan_root(self, path: bytes, *, walked_at: int | None) -> None:
+        """Remember a folder to look through; `walked_at` in seconds, None before a full walk."""
+        self._write(
+            lambda connection: connection.execute(
+                "INSERT INTO scan_roots (path, walked_at) VALUES (?, ?) ON CONFLICT (path) "
+                "DO UPDATE SET walked_at = coalesce(excluded.walked_at, walked_at)",
+                (path, walked_at),
+            )
+        )
+
+    def known_paths(self) -> set[bytes]:
+        """The paths of all roots."""
+        return {row[0] for row in self._read("SELECT path FROM roots")}
+
+    def known_roots(self, *, after: int, limit: int) -> list[KnownRoot]:
+        """A page of roots with the signatures of their files, in the order of their numbers."""
+        rows = self._read(
+            "SELECT root_id, path, folders, config, is_gone FROM roots WHERE root_id > ? "
+            "ORDER BY root_id LIMIT ?",
+            (after, limit),
+        )
+        return self._with_files([KnownRoot(*row) for row in rows])
+
+    def known_root(self, path: bytes) -> KnownRoot | None:
+        """What is known of one root."""
+        rows = self._read(
+            "SELECT root_id, path, folders, config, is_gone FROM roots WHERE path = ?", (path,)
+        )
+        return self._with_files([KnownRoot(*row) for row in rows])[0] if rows else None
+
+    def digests(self, root_id: int) -> dict[bytes, str]:
+        """The digests of a root's files (`scan.visit`), as far as the present parser made them."""
+        rows = self._read(
+            "SELECT relative, sha256, CASE WHEN sha256 IS NULL THEN problems END FROM entries "
+            "WHERE root_id = ? AND parser_version = ?",
+            (root_id, PARSER_VERSION),
+        )
+        return {
+            relative: sha256 or refusal_digest(json.loads(problems)[0]["code"])
+            for relative, sha256, problems in rows
+        }
+
+    def apply(self, updates: Iterable[RootUpdate]) -> None:
+        """Write what scans found, all of it or nothing."""
+        batch = list(updates)
+        self._write(lambda connection: _apply(connection, batch))
+
+    def remove_roots(self, paths: Iterable[bytes]) -> int:
+        """Drop roots that are no more; gives the number of entries that went with them."""
+        gone = [(path,) for path in paths]
+
+        def write(connection: sqlite3.Connection) -> int:
+            count = "SELECT count(*) FROM entries"
+            (before,) = connection.execute(count).fetchone()
+            connection.executemany("DELETE FROM roots WHERE path = ?", gone)
+            (after,) = connection.execute(count).fetchone()
+            return int(before - after)
+
+        return self._write(write) if gone else 0
+
+    # The file
+
+    def _with_files(self, roots: list[KnownRoot]) -> list[KnownRoot]:
+        if not roots:
+            return roots
+        by_id = {root.root_id: root.files for root in roots}
+        rows = self._read(
+            "SELECT root_id, relative, CASE WHEN parser_version = ? THEN signature END "
+            "FROM entries WHERE root_id BETWEEN ? AND ?",
+            (PARSER_VERSION, roots[0].root_id, roots[-1].root_id),
+        )
+        for root_id, relative, signature in rows:
+            if root_id in by_id:
+                by_id[root_id][relative] = signature
+        return roots
+
+    def _listed(self, rest: str, values: Sequence[Any]) -> list[Listed]:
+        return [item for _, item in self._listed_with_ids(rest, values)]
+
+    def _listed_with_ids(self, rest: str, values: Sequence[Any]) -> list[tuple[int, Listed]]:
+        rows = self._read(f"SELECT {_COLUMNS} FROM {_JOINED} {rest}", values)  # noqa: S608  # constant parts
+        return [(row[1], _listed(row)) for row in rows]
+
+    def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        return self._guarded(lambda connection: connection.execute(query, values).fetchall())
+
+    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def transaction(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(connection)
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+            return result
+
+        return self._guarded(transaction)
+
+    def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do the work; on a damaged file, once more on a new one."""
+        with self._lock:
+            try:
+                return work(self._connection)
+            except sqlite3.DatabaseError as error:
+                if not is_corruption(error):
+                    raise unavailable(self.path, error) from error
+            try:
+                self._connection.close()
+                self._connection, notices = replace_catalog_file(self.path, "the file was damaged")
+                self.notices.extend(notices)
+                return work(self._connection)
+            except sqlite3.DatabaseError as error:
+                raise unavailable(self.path, error) from error
+
+
+def _apply(connection: sqlite3.Connection, updates: list[RootUpdate]) -> None:
+    now = int(time.time())
+    for update in updates:
+        (root_id,) = connection.execute(
+            "INSERT INTO roots (path, folders, config, name, problems, is_gone, scanned_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
+            "folders = excluded.folders, config = excluded.config, name = excluded.name, "
+            "problems = excluded.problems, is_gone = excluded.is_gone, "
+            "scanned_at = excluded.scanned_at RETURNING root_id",
+            (
+                update.path,
+                update.folders,
+                update.config,
+                update.name,
+                json.dumps([problem.to_json() for problem in update.problems]),
+                update.is_gone,
+                now,
+            ),
+        ).fetchone()
+        if update.changed:
+            connection.executemany(
+                _UPSERT, [_row(root_id, entry, signature) for entry, signature in update.changed]
+            )
+        if update.touched:
+            connection.executemany(
+                "UPDATE entries SET signature = ? WHERE root_id = ? AND relative = ?",
+                [(signature, root_id, relative) for relative, signature in update.touched],
+            )
+        if update.removed:
+            connection.executemany(
+                "DELETE FROM entries WHERE root_id = ? AND relative = ?",
+                [(root_id, relative) for relative in update.removed],
+            )
+
+
+_WRITTEN = (
+    "root_id, relative, signature, parser_version, sha256, status, tenant, workflow_id, name, "
+    "description, version, file_path, agents, tools, inputs, outputs, problems"
+)
+_UPSERT = (
+    f"INSERT INTO entries ({_WRITTEN}) VALUES ({', '.join('?' * len(_WRITTEN.split(', ')))}) "  # noqa: S608  # constant parts
+    "ON CONFLICT (root_id, relative) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _WRITTEN.split(", ")[2:])
+)
+
+
+def _row(root_id: int, entry: Entry, signature: bytes | None) -> tuple[Any, ...]:
+    return (
+        root_id,
+        entry.relative,
+        signature,
+        PARSER_VERSION,
+        entry.sha256,
+        entry.status,
+        entry.tenant,
+        entry.workflow_id,
+        entry.name,
+        entry.description,
+        entry.version,
+        entry.file_path,
+        _json(entry.declared_agents),
+        _json(entry.declared_tools),
+        _json(entry.inputs_schema_summary),
+        _json(entry.outputs_schema_summary),
+        _json([problem.to_json() for problem in entry.problems]),
+    )
+
+
+def _json(value: Any) -> str:
+    return (
+        json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        if value
+        else _EMPTY[type(value)]
+    )
+
+
+_EMPTY: dict[type, str] = {tuple: "[]", list: "[]", dict: "{}"}
+
+
+def _listed(row: Sequence[Any]) -> Listed:
+    (path, _, relative, sha256, status, tenant, workflow_id, name, description, version) = row[:10]
+    (file_path, agents, tools, inputs, outputs, problems) = row[10:16]
+    (validated_sha256, is_valid, digest, diagnostics, is_gone) = row[16:]
+    findings = [Problem(**found) for found in json.loads(problems)]
+    holds = status == "unvalidated" and validated_sha256 is not None and validated_sha256 == sha256
+    if holds:
+        status = "valid" if is_valid else "invalid"
+        findings.extend(_finding(found) for found in json.loads(diagnostics))
+    if is_gone:
+        status = "stale"
+    entry = Entry(
+        workflow_id=workflow_id,
+        name=name,
+        description=description,
+        version=version,
+        file_path=file_path,
+        declared_agents=tuple(json.loads(agents)),
+        declared_tools=tuple(json.loads(tools)),
+        inputs_schema_summary=json.loads(inputs),
+        outputs_schema_summary=json.loads(outputs),
+        sha256=sha256,
+        status=cast("Status", status),
+        problems=tuple(findings),
+        relative=relative,
+        tenant=tenant,
+    )
+    return Listed(_path(path), entry, digest if holds else None)
+
+
+def _marked(listed: list[Listed]) -> list[Listed]:
+    """The same, with a finding for each id that two files of one root claim."""
+    by_root: dict[Path, list[int]] = {}
+    for place, item in enumerate(listed):
+        by_root.setdefault(item.root, []).append(place)
+    for places in by_root.values():
+        entries = mark_ambiguous([listed[place].entry for place in places])
+        for place, entry in zip(places, entries, strict=True):
+            if entry is not listed[place].entry:
+                listed[place] = replace(listed[place], entry=entry)
+    return listed
+
+
+def _finding(found: dict[str, Any]) -> Problem:
+    """A diagnostic of the language, which may have more fields than a finding."""
+    return Problem(**{name: value for name, value in found.items() if name in _PROBLEM_FIELDS})
+
+
+_PROBLEM_FIELDS = frozenset(Problem("", "").to_json())
+
+
+def _path(raw: bytes) -> Path:
+    return Path(os.fsdecode(raw))
+
+
+def _bytes(path: Path) -> bytes:
+    return os.fsencode(path)

@@ -1,0 +1,295 @@
+"""Bringing the catalog up to date with the file system.
+
+What was seen before is looked at by its signatures alone. A file that changed within two seconds of
+a scan could change again under the same signature, so none is kept for it and the next scan reads
+it again. Results are written in batches: an index run may end at any moment, and the next one
+goes on from the last batch.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from fleetprompt_indexer.catalog import KnownRoot, RootUpdate
+from fleetprompt_indexer.discovery import discover
+from fleetprompt_indexer.names import CONFIG, FOLDER, WORKFLOWS, shown
+from fleetprompt_indexer.reader import packed_signature
+from fleetprompt_indexer.scan import visit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from fleetprompt_indexer.catalog import Catalog
+    from fleetprompt_indexer.entry import Entry
+    from fleetprompt_indexer.reader import Signature
+
+BATCH = 500
+"""Entries, or roots, that are written at once."""
+
+RACY_NS = 2_000_000_000
+"""The coarsest clock of a file system that is still met ticks every two seconds."""
+
+Kind = Literal["discovered", "changed", "removed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One workflow file that appeared, changed, or went."""
+
+    kind: Kind
+    root: bytes
+    relative: bytes
+    workflow_id: str | None = None
+    """None for a file that is gone."""
+    sha256: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The params of a `fleetprompt.workflow.…` notification."""
+        return {
+            "root": shown(self.root),
+            "file_path": shown(self.relative),
+            "workflow_id": self.workflow_id,
+            "sha256": self.sha256,
+        }
+
+
+@dataclass(slots=True)
+class IndexSummary:
+    """What an index run did."""
+
+    roots: int = 0
+    """Roots that were looked at."""
+    found: int = 0
+    """Workflow files that are there now."""
+    discovered: int = 0
+    changed: int = 0
+    removed: int = 0
+    roots_gone: int = 0
+    """Known roots that are not there."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """Files and folders of the whole catalog that cannot be used, by the code of the reason."""
+    notices: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as plain data."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an index run is."""
+
+    roots: int
+    found: int
+    path: str
+    """The root that was looked at last, as it is shown."""
+
+
+def index_roots(
+    catalog: Catalog,
+    roots: Iterable[Path] = (),
+    full: bool = False,  # named by every caller
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    on_change: Callable[[Change], None] | None = None,
+) -> IndexSummary:
+    """Bring the catalog up to date, and remember the folders for the next time.
+
+    Args:
+        catalog: Where to keep what is found.
+        roots: Folders to look through: roots themselves, or folders that hold many. None given
+            means all that were given before.
+        full: Look through the folders for new roots, even when that was done before, and drop
+            known roots that are gone.
+        on_progress: Called after every batch.
+        on_change: Called for every difference, after it is written.
+    """
+    run = _Run(catalog, on_progress, on_change)
+    tops = [os.path.realpath(os.fsencode(root)) for root in roots]
+    walked = catalog.scan_roots()
+    if not tops:
+        tops = list(walked)
+    for top in tops:
+        if full or walked.get(top) is None:
+            catalog.remember_scan_root(top, walked_at=None)
+            known = catalog.known_paths()
+            for path in discover(top):
+                if path not in known:
+                    run.look_at(KnownRoot(0, path, None, None, is_gone=False))
+            run.flush()
+            catalog.remember_scan_root(top, walked_at=int(time.time()))
+    new = run.seen.copy()
+    for root in _known(catalog):
+        if root.path not in new and any(_is_within(root.path, top) for top in tops):
+            run.look_at(root)
+    run.flush()
+    if full and run.gone:
+        run.summary.removed += catalog.remove_roots(run.gone)
+    run.summary.refused = catalog.refused_by_code()
+    run.summary.notices.extend(catalog.notices)
+    return run.summary
+
+
+def index_root(catalog: Catalog, root: bytes) -> list[Change]:
+    """Bring the catalog up to date with one root; gives what differs from before."""
+    changes: list[Change] = []
+    run = _Run(catalog, None, changes.append)
+    known = catalog.known_root(root)
+    run.look_at(known or KnownRoot(0, root, None, None, is_gone=False))
+    run.flush()
+    return changes
+
+
+class _Run:
+    """One index run under way."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        on_progress: Callable[[Progress], None] | None,
+        on_change: Callable[[Change], None] | None,
+    ) -> None:
+        self.summary = IndexSummary()
+        self.seen: set[bytes] = set()
+        self.gone: list[bytes] = []
+        self._catalog = catalog
+        self._on_progress = on_progress
+        self._on_change = on_change
+        self._updates: list[RootUpdate] = []
+        self._changes: list[Change] = []
+        self._pending = 0
+        self._last = b""
+
+    def look_at(self, root: KnownRoot) -> None:
+        self.summary.roots += 1
+        self.seen.add(root.path)
+        self._last = root.path
+        if _is_unchanged(root):
+            self.summary.found += len(root.files)
+        else:
+            update = self._update(root)
+            if update is not None:
+                self._updates.append(update)
+                self._pending += 1 + len(update.changed)
+        if self._pending >= BATCH:
+            self.flush()
+        elif self._on_progress is not None and self.summary.roots % BATCH == 0:
+            self._report()
+
+    def flush(self) -> None:
+        if self._updates:
+            self._catalog.apply(self._updates)
+            self._updates = []
+            self._pending = 0
+        changes, self._changes = self._changes, []
+        if self._on_change is not None:
+            for change in changes:
+                self._on_change(change)
+        self._report()
+
+    def _report(self) -> None:
+        if self._on_progress is not None and self._last:
+            summary = self.summary
+            self._on_progress(Progress(summary.roots, summary.found, shown(self._last)))
+
+    def _update(self, root: KnownRoot) -> RootUpdate | None:
+        now_ns = time.time_ns()
+        digests = self._catalog.digests(root.root_id) if root.files else {}
+        found = visit(root.path, signatures=root.files, digests=digests, config=root.config)
+        if not found.folders:
+            if not os.path.isdir(root.path):  # noqa: PTH112  # bytes
+                return self._root_is_gone(root)
+            self.gone.append(root.path)
+        update = RootUpdate(
+            path=root.path,
+            folders=_kept(found.folders, now_ns) or None,
+            config=_packed(found.config_signature),
+            name=found.config.name,
+            problems=tuple(found.problems),
+            touched=[(name, _kept((signature,), now_ns)) for name, signature in found.touched],
+            removed=sorted(root.files.keys() - found.seen()),
+        )
+        if found.config_signature is not None and not _is_settled(found.config_signature, now_ns):
+            update.folders = None
+        for entry in found.changed:
+            update.changed.append((entry, _entry_signature(entry, now_ns)))
+            self._note("changed" if entry.relative in root.files else "discovered", root, entry)
+        for relative in update.removed:
+            self.summary.removed += 1
+            self._changes.append(Change("removed", root.path, relative))
+        self.summary.found += len(found.changed) + len(found.touched) + len(found.unchanged)
+        return update
+
+    def _root_is_gone(self, root: KnownRoot) -> RootUpdate | None:
+        self.summary.roots_gone += 1
+        self.gone.append(root.path)
+        if root.is_gone or root.root_id == 0:
+            return None
+        self._changes.extend(Change("removed", root.path, name) for name in sorted(root.files))
+        return RootUpdate(path=root.path, folders=None, config=None, is_gone=True)
+
+    def _note(self, kind: Kind, root: KnownRoot, entry: Entry) -> None:
+        if kind == "discovered":
+            self.summary.discovered += 1
+        else:
+            self.summary.changed += 1
+        self._changes.append(
+            Change(kind, root.path, entry.relative, entry.workflow_id, entry.sha256)
+        )
+
+
+def _known(catalog: Catalog) -> Iterator[KnownRoot]:
+    after = 0
+    while page := catalog.known_roots(after=after, limit=BATCH):
+        yield from page
+        after = page[-1].root_id
+
+
+def _is_unchanged(root: KnownRoot) -> bool:
+    """Whether every signature is still the one that is known; opens nothing."""
+    if root.folders is None or root.is_gone:
+        return False
+    lstat, packed = os.lstat, packed_signature
+    base = root.path + b"/" + FOLDER
+    try:
+        folders = packed(lstat(base))
+        if len(root.folders) > len(folders):
+            folders += packed(lstat(base + b"/" + WORKFLOWS))
+        if folders != root.folders:
+            return False
+        if root.config is not None and packed(lstat(base + b"/" + CONFIG)) != root.config:
+            return False
+        prefix = root.path + b"/"
+        for relative, signature in root.files.items():
+            if packed(lstat(prefix + relative)) != signature:
+                return False
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _is_settled(signature: Signature, now_ns: int) -> bool:
+    return signature.ctime_ns < now_ns - RACY_NS
+
+
+def _kept(signatures: tuple[Signature, ...], now_ns: int) -> bytes | None:
+    """The signatures in one piece, or None when one of them is too young to be relied on."""
+    if not all(_is_settled(signature, now_ns) for signature in signatures):
+        return None
+    return b"".join(signature.packed() for signature in signatures)
+
+
+def _packed(signature: Signature | None) -> bytes | None:
+    return signature.packed() if signature is not None else None
+
+
+def _entry_signature(entry: Entry, now_ns: int) -> bytes | None:
+    return _kept((entry.signature,), now_ns) if entry.signature is not None else None
+
+
+def _is_within(path: bytes, top: bytes) -> bool:
+    return path == top or path.startswith(top.rstrip(b"/") + b"/")
