@@ -1,0 +1,215 @@
+"""What a router host sees: hello, calls, streams, cancels, directives, goodbye."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from fleetprompt_testing.workspace import AgentProcess, Workspace
+
+AGENT = "com.fleetprompt.core"
+WELCOME = {
+    "accepted_version": "1",
+    "session_id": "session-1",
+    "heartbeat_interval_ms": 100,
+    "max_frame_bytes": 4 * 1024 * 1024,
+    "server": {"core_version": "test", "instance_id": "host-1"},
+}
+
+
+def answer(agent: AgentProcess, request: dict[str, Any], result: Any) -> None:
+    """Answer a request of the agent."""
+    message = {"jsonrpc": "2.0", "id": request["id"], "result": result}
+    agent.write(json.dumps(message).encode() + b"\n")
+
+
+def refuse(agent: AgentProcess, request: dict[str, Any], number: int, code: str) -> None:
+    """Refuse a request of the agent."""
+    error = {"code": number, "message": "no", "data": {"code": code, "message": "no"}}
+    message = {"jsonrpc": "2.0", "id": request["id"], "error": error}
+    agent.write(json.dumps(message).encode() + b"\n")
+
+
+def request_of(agent: AgentProcess, method: str) -> dict[str, Any]:
+    """The agent's next request of this method."""
+    return agent.read_until(lambda message: message.get("method") == method and "id" in message)
+
+
+def greeted(workspace: Workspace, *flags: str) -> AgentProcess:
+    """An agent whose hello was welcomed and whose tools are registered."""
+    agent = workspace.agent(*flags, env={"FLEETPROMPT_SESSION_TOKEN": "s3cret-token-value"})
+    hello = request_of(agent, "agent.hello")
+    assert hello["params"]["session_token"] == "s3cret-token-value"
+    assert hello["params"]["agent_id"] == AGENT
+    answer(agent, hello, WELCOME)
+    register = request_of(agent, "agent.tools.register")
+    tool_ids = [tool["tool_id"] for tool in register["params"]["tools"]]
+    answer(agent, register, {"registered": tool_ids, "rejected": []})
+    return agent
+
+
+def tool_call(tool: str, given: Any = None, **fields: Any) -> dict[str, Any]:
+    return {"call_id": "call-1", "tool_id": f"{AGENT}/{tool}", "input": given or {}, **fields}
+
+
+def test_with_a_token_the_agent_speaks_first_and_serves_nobody_before_the_welcome(
+    workspace: Workspace,
+) -> None:
+    agent = workspace.agent(env={"FLEETPROMPT_SESSION_TOKEN": "s3cret-token-value"})
+    early = agent.send("core.tool.call", tool_call("fp_list_workflows"))
+    hello = request_of(agent, "agent.hello")
+    refused = agent.answer(early)
+    assert refused["error"]["data"]["code"] == "protocol.not_ready"
+    answer(agent, hello, WELCOME)
+    register = request_of(agent, "agent.tools.register")
+    for tool in register["params"]["tools"]:
+        assert tool["input_schema"]["additionalProperties"] is False
+    refuse(agent, register, -32601, "protocol.method_not_found")
+    result = agent.call("core.tool.call", tool_call("fp_list_workflows"))
+    assert result["status"] == "succeeded"
+    assert agent.close() == 0
+    assert "s3cret" not in agent.log
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(-32000, "protocol.unauthorized"), (-32000, "protocol.unsupported_version")],
+)
+def test_an_agent_that_is_not_welcome_ends(workspace: Workspace, number: int, code: str) -> None:
+    agent = workspace.agent(env={"FLEETPROMPT_SESSION_TOKEN": "s3cret-token-value"})
+    refuse(agent, request_of(agent, "agent.hello"), number, code)
+    assert agent.process.wait(60) == 3
+    assert code in agent.log
+
+
+def test_a_welcome_in_an_unknown_version_ends_the_session(workspace: Workspace) -> None:
+    agent = workspace.agent(env={"FLEETPROMPT_SESSION_TOKEN": "s3cret-token-value"})
+    answer(agent, request_of(agent, "agent.hello"), {**WELCOME, "accepted_version": "99"})
+    assert agent.process.wait(60) == 3
+
+
+def test_a_call_gives_its_result_with_every_chunk_before_it(workspace: Workspace) -> None:
+    workspace.write("w.yaml", "steps:\n  - {id: a, command: cli echo hi}\n")
+    agent = greeted(workspace, "--allow-side-effects")
+    meta = {"request_id": "r", "correlation_id": "c", "causation_id": "d"}
+    result = agent.call(
+        "core.tool.call", tool_call("fp_run_workflow", {"workflow": "w"}, meta=meta)
+    )
+    assert (result["call_id"], result["status"]) == ("call-1", "succeeded")
+    assert result["output"]["output"] == "hi"
+    assert result["meta"]["correlation_id"] == "c"
+    assert [chunk["seq"] for chunk in agent.chunks] == list(range(1, len(agent.chunks) + 1))
+    states = [c["data"]["state"] for c in agent.chunks if c["channel"] == "status"]
+    assert states == ["started", "completed", "completed"]
+    assert {chunk["call_id"] for chunk in agent.chunks} == {"call-1"}
+
+
+def test_a_failed_run_is_a_failed_result_that_keeps_its_output(workspace: Workspace) -> None:
+    workspace.write("w.yaml", "steps:\n  - {id: a, command: cli false}\n")
+    agent = greeted(workspace, "--allow-side-effects")
+    result = agent.call("core.tool.call", tool_call("fp_run_workflow", {"workflow": "w"}))
+    assert (result["status"], result["error"]["code"]) == ("failed", "step.exit_code")
+    assert result["output"]["steps"][0]["exit_code"] == 1
+
+
+def test_a_call_that_cannot_be_made_is_an_error(workspace: Workspace) -> None:
+    agent = greeted(workspace)
+    unknown = agent.error("core.tool.call", tool_call("fp_nothing"))
+    assert unknown["code"] == "tool.not_found"
+    foreign = agent.error("core.tool.call", {**tool_call("x"), "tool_id": "other/x"})
+    assert foreign["code"] == "tool.not_found"
+    assert agent.error("core.tool.call", {"call_id": 7})["code"] == "protocol.invalid_params"
+    outside = agent.call(
+        "core.tool.call", tool_call("fp_list_workflows", context={"project_root": "/"})
+    )
+    assert (outside["status"], outside["error"]["code"]) == ("failed", "root.denied")
+
+
+@pytest.mark.parametrize("how", ["core.tool.cancel", "$/cancelRequest"])
+def test_a_cancelled_call_is_answered_once_with_its_canceled_result(
+    workspace: Workspace, how: str
+) -> None:
+    workspace.write("w.yaml", "steps:\n  - {id: a, command: cli sleep 1000}\n")
+    agent = greeted(workspace, "--allow-side-effects")
+    call = agent.send("core.tool.call", tool_call("fp_run_workflow", {"workflow": "w"}))
+    agent.wait_for_state("a", "started")
+    if how == "core.tool.cancel":
+        cancel = agent.send(how, {"call_id": "call-1", "reason": "enough"})
+        assert agent.answer(cancel)["result"]["accepted"] is True
+    else:
+        agent.write(json.dumps({"jsonrpc": "2.0", "method": how, "params": {"id": call}}).encode())
+        agent.write(b"\n")
+    result = agent.answer(call)["result"]
+    assert (result["status"], result["output"]["status"]) == ("canceled", "canceled")
+    again = agent.call("core.tool.cancel", {"call_id": "call-1"})
+    assert again["accepted"] is False
+
+
+def test_a_granted_directive_is_intent_and_a_refused_one_leaves_a_gate(
+    workspace: Workspace,
+) -> None:
+    workspace.write("w.yaml", "steps:\n  - {id: a, command: cli echo hi}\n")
+    agent = greeted(workspace)
+    call = agent.send("core.tool.call", tool_call("fp_run_workflow", {"workflow": "w"}))
+    asked = request_of(agent, "agent.directive.request")
+    assert [effect["step_path"] for effect in asked["params"]["side_effects"]] == ["a"]
+    answer(agent, asked, {"granted": True, "directive_id": "d-1"})
+    assert agent.answer(call)["result"]["output"]["status"] == "succeeded"
+    call = agent.send("core.tool.call", tool_call("fp_run_workflow", {"workflow": "w"}))
+    answer(agent, request_of(agent, "agent.directive.request"), {"granted": False})
+    waiting = agent.answer(call)["result"]
+    assert (waiting["status"], waiting["output"]["status"]) == ("succeeded", "waiting")
+    assert waiting["output"]["gates"][0]["kind"] == "effects"
+
+
+def test_a_directive_that_was_not_granted_here_is_no_intent(workspace: Workspace) -> None:
+    workspace.write("w.yaml", "steps:\n  - {id: a, command: cli echo hi}\n")
+    agent = greeted(workspace)
+    call = agent.send(
+        "core.tool.call",
+        tool_call("fp_run_workflow", {"workflow": "w"}, context={"directive_id": "made-up"}),
+    )
+    refuse(agent, request_of(agent, "agent.directive.request"), -32601, "protocol.method_not_found")
+    assert agent.answer(call)["result"]["output"]["status"] == "waiting"
+
+
+def test_a_call_that_runs_out_of_time_says_so_and_the_run_goes_on(workspace: Workspace) -> None:
+    workspace.write("w.yaml", "steps:\n  - {id: a, command: cli sleep 1000}\n")
+    agent = greeted(workspace, "--allow-side-effects")
+    result = agent.call(
+        "core.tool.call", tool_call("fp_run_workflow", {"workflow": "w"}, timeout_ms=1)
+    )
+    assert (result["status"], result["error"]["code"]) == ("failed", "tool.timeout")
+    assert result["output"]["status"] == "running"
+
+
+def test_heartbeats_come_and_a_goodbye_ends_the_session(workspace: Workspace) -> None:
+    agent = greeted(workspace)
+    beat = agent.read_until(lambda message: message.get("method") == "agent.heartbeat")
+    assert beat["params"]["session_id"] == "session-1"
+    assert agent.call("core.ping", {})["ts"]
+    agent.write(b'{"jsonrpc":"2.0","method":"core.goodbye","params":{"reason":"done"}}\n')
+    assert agent.process.wait(60) == 0
+
+
+def test_without_a_token_the_first_router_request_is_served_and_hello_is_sent(
+    workspace: Workspace,
+) -> None:
+    agent = workspace.agent()
+    call = agent.send("core.tool.call", tool_call("fp_list_workflows"))
+    seen = [agent.read(), agent.read()]
+    assert any(message.get("id") == call and "result" in message for message in seen)
+    assert any(message.get("method") == "agent.hello" for message in seen)
+    assert agent.call("fp_list_workflows")["workflows"] == []
+
+
+def test_a_call_id_in_flight_is_refused(workspace: Workspace) -> None:
+    workspace.write("w.yaml", "steps:\n  - {id: a, command: cli sleep 1000}\n")
+    agent = greeted(workspace, "--allow-side-effects")
+    agent.send("core.tool.call", tool_call("fp_run_workflow", {"workflow": "w"}))
+    agent.wait_for_state("a", "started")
+    twice = agent.error("core.tool.call", tool_call("fp_list_workflows"))
+    assert twice["code"] == "protocol.duplicate_id"
