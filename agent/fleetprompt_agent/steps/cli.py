@@ -72,8 +72,6 @@ class CliRunner:
             try:
                 process = self._start(request, attempt)
             except FleetPromptError as error:
-                if error.code == "supervisor.lost":
-                    raise
                 return attempt.refused(error)
             return await self._until_over(process, attempt)
         finally:
@@ -132,7 +130,7 @@ class CliRunner:
             "cwd": posixpath.normpath(prepared.cwd),
             "program": prepared.program,
             "program_sha256": program_sha256(prepared.program),
-            "env": sorted(request.action.get("env") or {}),
+            "env": dict(request.action.get("env") or {}),
             "stdin_sha256": None if stdin is None else hashlib.sha256(stdin).hexdigest(),
             "stdin_head": None if stdin is None else _head(stdin),
         }

@@ -107,15 +107,14 @@ class StepRunner(Protocol):
         Raises:
             asyncio.CancelledError: the task was cancelled and nothing of the step is left running;
                 `stopped_outcome` says what it had done.
-            FleetPromptError: the agent cannot perform any step (`supervisor.lost`).
         """
         ...
 
     def resolve_action(self, request: StepRequest) -> dict[str, Json]:
         """What would run, made by the system, for the eyes of whoever approves it.
 
-        cli: `{tool, argv, cwd, program, program_sha256, stdin_sha256, stdin_head, env}`; flow:
-        `{tool, with}`. Without any effect.
+        cli: `{tool, argv, cwd, program, program_sha256, env, stdin_sha256, stdin_head}`, where env
+        is what the step declares; flow: `{tool, with}`. Without any effect.
 
         Raises:
             RequestError: it cannot run as it is (`cli.not_found`, `cli.cwd`, `cli.argument` …).

@@ -34,7 +34,7 @@ class FlowRunner:
         return self.perform(request)
 
     def perform(self, request: StepRequest) -> StepOutcome:
-        """The outcome, without a task: nothing is waited for."""
+        """The outcome; these steps wait for nothing and need no task of their own."""
         started = time.perf_counter()
         given = request.action.get("with")
         error = _failure(request.tool_id, given)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 IDLE_KEEPERS = 8
 """Keepers kept for the next steps: the default of `max_parallel`."""
 
+CLOSE_S = 5.0
+"""SIGKILL takes milliseconds; what outlives it this long is stuck in the kernel or not ours."""
+
 LATE_S = GIVE_UP_S + 2.0
 """Past its grace and its patience with survivors, a keeper is being held up by somebody."""
 
@@ -131,7 +134,11 @@ class Spawner:
                 return process
 
     async def close(self) -> None:
-        """Kills every step and waits until no process of them, nor the supervisor, is left."""
+        """Kills every step and waits until no process of them, nor the supervisor, is left.
+
+        A process that cannot be killed is not waited for longer than `CLOSE_S`; the supervisor
+        stays with it.
+        """
         self._is_closing = True
         if self._orphan_timer is not None:
             self._orphan_timer.cancel()
@@ -140,7 +147,13 @@ class Spawner:
         if not self.is_lost:
             self._supervisor.sock.shutdown(socket.SHUT_WR)
             self._supervisor.wake()
-            await self._lost.wait()
+            try:
+                async with asyncio.timeout(CLOSE_S):
+                    await self._lost.wait()
+            except TimeoutError:
+                self._loop.remove_reader(self._supervisor.sock.fileno())
+                self._supervisor.sock.close()
+                return
         self._supervisor.close()
 
     def _new_keeper(self) -> _Keeper:

@@ -378,7 +378,7 @@ def test_an_approver_sees_what_would_run(bench: Bench) -> None:
         "cwd": "sub",
         "program": str(script),
         "program_sha256": hashlib.sha256(b"#!/bin/sh\n").hexdigest(),
-        "env": ["B"],
+        "env": {"B": "x"},
         "stdin_sha256": hashlib.sha256(b"text").hexdigest(),
         "stdin_head": "text",
     }

@@ -29,7 +29,6 @@ from fleetprompt_agent.language.plan import Output
 from fleetprompt_agent.steps.cli import CliRunner
 from fleetprompt_agent.steps.contract import StepRequest
 from fleetprompt_agent.steps.spawner import Spawner
-from fleetprompt_protocol.errors import FleetPromptError
 from fleetprompt_protocol.ids import Correlation
 
 def say(**what):
@@ -41,11 +40,9 @@ async def step(runner, name, argv):
         "run", name, name, 1, "cli", "cli:" + argv[0],
         {"argv": argv, "cwd": None, "env": {}, "stdin": None}, Path.cwd(), None, Output(),
         (0,), 1000, "run/" + name, Correlation("r", "c"))
-    try:
-        outcome = await runner.run(request, lambda *_: None)
-        say(step=name, ok=outcome.ok, error=outcome.error, effect=outcome.effect)
-    except FleetPromptError as error:
-        say(step=name, raised=error.code)
+    outcome = await runner.run(request, lambda *_: None)
+    code = outcome.error and outcome.error["code"]
+    say(step=name, code=code, effect=outcome.effect, exit_code=outcome.result.get("exit_code"))
 
 async def main():
     runner = CliRunner(Spawner(supervisor))
@@ -197,25 +194,29 @@ def test_a_killed_keeper_takes_its_step_along(agent: Agent, roll: Roll) -> None:
     os.kill(keeper, signal.SIGKILL)
 
     said = agent.hear()
-    assert said["error"]["code"] == "supervisor.lost"
-    assert said["effect"] == "unknown"
+    assert (said["code"], said["effect"]) == ("supervisor.lost", "unknown")
     roll.wait_for_end()
     agent.start("next", "true")
-    assert agent.hear() == {"step": "next", "ok": True, "error": None, "effect": "done"}
+    assert agent.hear() == {"step": "next", "code": None, "effect": "done", "exit_code": 0}
 
 
-def test_without_a_supervisor_steps_go_on_but_none_starts(agent: Agent, roll: Roll) -> None:
-    agent.start(
-        "long", "sh", "-c", f"exec 3>{roll.path}; echo here >&3; read line < go; exit $line"
-    )
-    os.mkfifo(Path(f"/proc/{agent.process.pid}/cwd/go").resolve())
+def test_without_a_supervisor_steps_go_on_but_none_starts(
+    agent: Agent, roll: Roll, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "go")
+    script = f"exec 3>{roll.path}; echo here >&3; read code < go; exit $code"
+    agent.start("long", "sh", "-c", script)
     assert roll.read_line() == "here"
 
     os.kill(agent.supervisor_pid, signal.SIGKILL)
     _wait_for_death(agent.supervisor_pid)
     agent.start("next", "true")
 
-    assert agent.hear() == {"step": "next", "raised": "supervisor.lost"}
+    said = agent.hear()
+    assert (said["step"], said["code"], said["effect"]) == ("next", "supervisor.lost", "none")
+    (tmp_path / "go").write_text("3\n")
+    said = agent.hear()
+    assert (said["step"], said["code"], said["exit_code"]) == ("long", "step.exit_code", 3)
 
 
 def test_nothing_outlives_supervisor_and_agent(agent: Agent, roll: Roll) -> None:
@@ -264,7 +265,7 @@ def test_signals_that_end_other_programs_do_not_end_the_guards(
     os.kill(keeper, signum)
 
     agent.start("next", "true")
-    assert agent.hear()["ok"]
+    assert agent.hear()["code"] is None
     assert not roll.is_empty
 
 
