@@ -12,9 +12,8 @@ import os
 import sqlite3
 import threading
 import time
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fleetprompt_indexer.catalog_file import (
     is_corruption,
@@ -22,32 +21,34 @@ from fleetprompt_indexer.catalog_file import (
     replace_catalog_file,
     unavailable,
 )
-from fleetprompt_indexer.entry import PARSER_VERSION, Entry, Status, mark_ambiguous
-from fleetprompt_indexer.names import shown
-from fleetprompt_indexer.problem import Problem
+from fleetprompt_indexer.catalog_rows import (
+    COLUMNS,
+    JOINED,
+    KnownRoot,
+    Listed,
+    RootUpdate,
+    marked,
+    path_of,
+    read_listed,
+    write_updates,
+)
+from fleetprompt_indexer.entry import PARSER_VERSION, Status
+from fleetprompt_indexer.names import raw, shown
 from fleetprompt_indexer.scan import refusal_digest
 from fleetprompt_indexer.search import match_expression
 from fleetprompt_protocol.errors import WorkflowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
     from types import TracebackType
+
+__all__ = ["MAX_RANKED", "Catalog", "Found", "Listed"]
 
 T = TypeVar("T")
 
 MAX_RANKED = 1_000
 """Matches that are ranked; a search for a word that is everywhere ranks the first ones found."""
-
-_COLUMNS = (
-    "r.path, e.entry_id, e.relative, e.sha256, e.status, e.tenant, e.workflow_id, e.name, "
-    "e.description, e.version, e.file_path, e.agents, e.tools, e.inputs, e.outputs, e.problems, "
-    "v.sha256, v.is_valid, v.digest, v.diagnostics, r.is_gone"
-)
-_JOINED = (
-    "entries e JOIN roots r ON r.root_id = e.root_id "
-    "LEFT JOIN validations v ON v.entry_id = e.entry_id"
-)
-
 
 _HOLDS = "(e.status = 'unvalidated' AND v.sha256 IS e.sha256)"
 _STATUS_CONDITIONS: dict[Status, str] = {
@@ -61,21 +62,6 @@ _STATUS_CONDITIONS: dict[Status, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """An entry of the catalog: the entry, the root it belongs to, and its validation."""
-
-    root: Path
-    entry: Entry
-    """With the status and findings of the validation, when it holds for the present bytes."""
-    digest: str | None = None
-    """Of the plan that the validation gave; None when there is none."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The entry's JSON with `root` (as it is shown) and `digest`."""
-        return {**self.entry.to_json(), "root": shown(str(self.root)), "digest": self.digest}
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
     """The answer to a search."""
 
@@ -83,38 +69,6 @@ class Found:
     """Best first."""
     is_cut: bool
     """There are more than were asked for, or more than are ranked."""
-
-
-@dataclass(slots=True)
-class KnownRoot:
-    """What the catalog knows of a root, as the next scan needs it."""
-
-    root_id: int
-    path: bytes
-    folders: bytes | None
-    """Packed signatures of the two folders; None when they must be listed again."""
-    config: bytes | None
-    """Packed signature of the configuration; None when there was none."""
-    is_gone: bool
-    files: dict[bytes, bytes | None] = field(default_factory=dict)
-    """Relative path to the file's packed signature; None when it must be read again."""
-
-
-@dataclass(slots=True)
-class RootUpdate:
-    """What a scan found out about one root, to be written."""
-
-    path: bytes
-    folders: bytes | None
-    config: bytes | None
-    name: str | None = None
-    problems: tuple[Problem, ...] = ()
-    is_gone: bool = False
-    changed: list[tuple[Entry, bytes | None]] = field(default_factory=list)
-    """Entries that are new or differ, each with its packed signature."""
-    touched: list[tuple[bytes, bytes | None]] = field(default_factory=list)
-    """Files whose bytes are the same under a new signature."""
-    removed: list[bytes] = field(default_factory=list)
 
 
 class Catalog:
@@ -151,7 +105,7 @@ class Catalog:
     def roots(self) -> list[Path]:
         """Every root in the catalog, those that are gone included, by path."""
         rows = self._read("SELECT path FROM roots ORDER BY path")
-        return [_path(row[0]) for row in rows]
+        return [path_of(row[0]) for row in rows]
 
     def entries(
         self, root: Path | None = None, *, after: str = "", limit: int = 100_000
@@ -164,12 +118,12 @@ class Catalog:
             limit: At most this many.
         """
         where = "e.workflow_id > ?"
-        values: list[Any] = [after]
+        values: list[Any] = [_storable(after)]
         if root is not None:
             where += " AND r.path = ?"
             values.append(_bytes(root))
         order = "ORDER BY e.workflow_id, r.path, e.relative LIMIT ?"
-        return _marked(self._listed(f"WHERE {where} {order}", (*values, limit)))
+        return marked(self._listed(f"WHERE {where} {order}", (*values, limit)))
 
     def find(self, reference: str, *, root: Path | None = None) -> Listed:
         """The entry with this id or relative path.
@@ -177,7 +131,8 @@ class Catalog:
         Raises:
             WorkflowError: `workflow.not_found`, or `workflow.ambiguous` when several files fit.
         """
-        condition, values = "", [reference, reference, os.fsencode(reference)]
+        text = _storable(reference)
+        condition, values = "", [text, text, raw(reference)]
         if root is not None:
             condition = "AND r.path = ?"
             values.append(_bytes(root))
@@ -230,10 +185,10 @@ class Catalog:
         values: list[Any] = []
         if tool is not None:
             conditions.append("EXISTS (SELECT 1 FROM json_each(e.tools) WHERE value = ?)")
-            values.append(tool)
+            values.append(_storable(tool))
         if agent is not None:
             conditions.append("EXISTS (SELECT 1 FROM json_each(e.agents) WHERE value = ?)")
-            values.append(agent)
+            values.append(_storable(agent))
         if status is not None:
             conditions.append(_STATUS_CONDITIONS[status])
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -371,7 +326,7 @@ class Catalog:
     def apply(self, updates: Iterable[RootUpdate]) -> None:
         """Write what scans found, all of it or nothing."""
         batch = list(updates)
-        self._write(lambda connection: _apply(connection, batch))
+        self._write(lambda connection: write_updates(connection, batch))
 
     def remove_roots(self, paths: Iterable[bytes]) -> int:
         """Drop roots that are no more; gives the number of entries that went with them."""
@@ -406,8 +361,8 @@ class Catalog:
         return [item for _, item in self._listed_with_ids(rest, values)]
 
     def _listed_with_ids(self, rest: str, values: Sequence[Any]) -> list[tuple[int, Listed]]:
-        rows = self._read(f"SELECT {_COLUMNS} FROM {_JOINED} {rest}", values)  # noqa: S608  # constant parts
-        return [(row[1], _listed(row)) for row in rows]
+        rows = self._read(f"SELECT {COLUMNS} FROM {JOINED} {rest}", values)  # noqa: S608  # constant parts
+        return [(row[1], read_listed(row)) for row in rows]
 
     def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         return self._guarded(lambda connection: connection.execute(query, values).fetchall())
@@ -443,138 +398,9 @@ class Catalog:
                 raise unavailable(self.path, error) from error
 
 
-def _apply(connection: sqlite3.Connection, updates: list[RootUpdate]) -> None:
-    now = int(time.time())
-    for update in updates:
-        (root_id,) = connection.execute(
-            "INSERT INTO roots (path, folders, config, name, problems, is_gone, scanned_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
-            "folders = excluded.folders, config = excluded.config, name = excluded.name, "
-            "problems = excluded.problems, is_gone = excluded.is_gone, "
-            "scanned_at = excluded.scanned_at RETURNING root_id",
-            (
-                update.path,
-                update.folders,
-                update.config,
-                update.name,
-                json.dumps([problem.to_json() for problem in update.problems]),
-                update.is_gone,
-                now,
-            ),
-        ).fetchone()
-        if update.changed:
-            connection.executemany(
-                _UPSERT, [_row(root_id, entry, signature) for entry, signature in update.changed]
-            )
-        if update.touched:
-            connection.executemany(
-                "UPDATE entries SET signature = ? WHERE root_id = ? AND relative = ?",
-                [(signature, root_id, relative) for relative, signature in update.touched],
-            )
-        if update.removed:
-            connection.executemany(
-                "DELETE FROM entries WHERE root_id = ? AND relative = ?",
-                [(root_id, relative) for relative in update.removed],
-            )
-
-
-_WRITTEN = (
-    "root_id, relative, signature, parser_version, sha256, status, tenant, workflow_id, name, "
-    "description, version, file_path, agents, tools, inputs, outputs, problems"
-)
-_UPSERT = (
-    f"INSERT INTO entries ({_WRITTEN}) VALUES ({', '.join('?' * len(_WRITTEN.split(', ')))}) "  # noqa: S608  # constant parts
-    "ON CONFLICT (root_id, relative) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _WRITTEN.split(", ")[2:])
-)
-
-
-def _row(root_id: int, entry: Entry, signature: bytes | None) -> tuple[Any, ...]:
-    return (
-        root_id,
-        entry.relative,
-        signature,
-        PARSER_VERSION,
-        entry.sha256,
-        entry.status,
-        entry.tenant,
-        entry.workflow_id,
-        entry.name,
-        entry.description,
-        entry.version,
-        entry.file_path,
-        _json(entry.declared_agents),
-        _json(entry.declared_tools),
-        _json(entry.inputs_schema_summary),
-        _json(entry.outputs_schema_summary),
-        _json([problem.to_json() for problem in entry.problems]),
-    )
-
-
-def _json(value: Any) -> str:
-    return (
-        json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        if value
-        else _EMPTY[type(value)]
-    )
-
-
-_EMPTY: dict[type, str] = {tuple: "[]", list: "[]", dict: "{}"}
-
-
-def _listed(row: Sequence[Any]) -> Listed:
-    (path, _, relative, sha256, status, tenant, workflow_id, name, description, version) = row[:10]
-    (file_path, agents, tools, inputs, outputs, problems) = row[10:16]
-    (validated_sha256, is_valid, digest, diagnostics, is_gone) = row[16:]
-    findings = [Problem(**found) for found in json.loads(problems)]
-    holds = status == "unvalidated" and validated_sha256 is not None and validated_sha256 == sha256
-    if holds:
-        status = "valid" if is_valid else "invalid"
-        findings.extend(_finding(found) for found in json.loads(diagnostics))
-    if is_gone:
-        status = "stale"
-    entry = Entry(
-        workflow_id=workflow_id,
-        name=name,
-        description=description,
-        version=version,
-        file_path=file_path,
-        declared_agents=tuple(json.loads(agents)),
-        declared_tools=tuple(json.loads(tools)),
-        inputs_schema_summary=json.loads(inputs),
-        outputs_schema_summary=json.loads(outputs),
-        sha256=sha256,
-        status=cast("Status", status),
-        problems=tuple(findings),
-        relative=relative,
-        tenant=tenant,
-    )
-    return Listed(_path(path), entry, digest if holds else None)
-
-
-def _marked(listed: list[Listed]) -> list[Listed]:
-    """The same, with a finding for each id that two files of one root claim."""
-    by_root: dict[Path, list[int]] = {}
-    for place, item in enumerate(listed):
-        by_root.setdefault(item.root, []).append(place)
-    for places in by_root.values():
-        entries = mark_ambiguous([listed[place].entry for place in places])
-        for place, entry in zip(places, entries, strict=True):
-            if entry is not listed[place].entry:
-                listed[place] = replace(listed[place], entry=entry)
-    return listed
-
-
-def _finding(found: dict[str, Any]) -> Problem:
-    """A diagnostic of the language, which may have more fields than a finding."""
-    return Problem(**{name: value for name, value in found.items() if name in _PROBLEM_FIELDS})
-
-
-_PROBLEM_FIELDS = frozenset(Problem("", "").to_json())
-
-
-def _path(raw: bytes) -> Path:
-    return Path(os.fsdecode(raw))
+def _storable(text: str) -> str:
+    """The text without halves of surrogate pairs, which SQLite cannot take."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _bytes(path: Path) -> bytes:

@@ -105,6 +105,10 @@ MIGRATIONS: tuple[str, ...] = (
 """What brings a catalog from version N to N+1, for each N from 0. Only ever appended to."""
 
 
+TABLES = frozenset({"scan_roots", "roots", "entries", "entry_words", "validations"})
+"""What a catalog of the present version has."""
+
+
 def open_catalog_file(path: Path) -> tuple[sqlite3.Connection, list[str]]:
     """A connection to a sound catalog at the path, made when there is none, and notices.
 
@@ -202,12 +206,14 @@ def _reason_to_replace(connection: sqlite3.Connection, *, thorough: bool = False
     """Why the file cannot be a catalog of ours; None when it can, or is new."""
     try:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
         version = _version(connection)
         if application_id != APPLICATION_ID:
             return "the file is not a catalog" if tables or application_id or version else None
         if version > len(MIGRATIONS):
             return f"it is of version {version}, this program knows {len(MIGRATIONS)}"
+        if version == len(MIGRATIONS) and not tables >= TABLES:
+            return "a table is missing"
         if thorough:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             return None if found == "ok" else "the file is damaged"

@@ -8,13 +8,12 @@ anyone has looked at the file.
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from fleetprompt_indexer.display import display
-from fleetprompt_indexer.names import FORMATS, shown
+from fleetprompt_indexer.names import FORMATS, raw, shown
 from fleetprompt_indexer.problem import Problem
 from fleetprompt_indexer.vocabulary import NAMESPACES
 from fleetprompt_indexer.walker import walk
@@ -100,8 +99,8 @@ class Entry:
 
 def format_of(relative: str | bytes) -> Format:
     """The format that a file's name stands for; YAML when it stands for none."""
-    raw = relative if isinstance(relative, bytes) else os.fsencode(relative)
-    ending = raw[raw.rfind(b".") :].lower()
+    data = relative if isinstance(relative, bytes) else raw(relative)
+    ending = data[data.rfind(b".") :].lower()
     return "json" if FORMATS.get(ending) == "json" else "yaml"
 
 

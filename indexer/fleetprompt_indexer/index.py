@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from fleetprompt_indexer.catalog import KnownRoot, RootUpdate
+from fleetprompt_indexer.catalog_rows import KnownRoot, RootUpdate
 from fleetprompt_indexer.discovery import discover
 from fleetprompt_indexer.names import CONFIG, FOLDER, WORKFLOWS, shown
 from fleetprompt_indexer.reader import packed_signature

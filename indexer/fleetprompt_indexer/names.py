@@ -26,18 +26,18 @@ def is_workflow_name(name: bytes) -> bool:
     return not name.startswith(b".") and os.path.splitext(name)[1].lower() in FORMATS  # noqa: PTH122  # bytes
 
 
+def raw(name: str) -> bytes:
+    """The bytes that a file of this name has; other bytes when no file can have it."""
+    try:
+        return os.fsencode(name)
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogatepass")
+
+
 def shown(name: str | bytes) -> str:
     r"""The name as text for people and JSON: bytes that are not UTF-8 as `\xff`."""
-    if isinstance(name, str):
-        name = name.encode(
-            "utf-8", "surrogatepass" if _has_odd_surrogate(name) else "surrogateescape"
-        )
-    return display(name.decode("utf-8", "backslashreplace"), MAX_SHOWN)
-
-
-def _has_odd_surrogate(name: str) -> bool:
-    """Whether the text holds a surrogate that does not stand for a byte of a file name."""
-    return any("\ud800" <= c <= "\udfff" and not "\udc80" <= c <= "\udcff" for c in name)
+    data = name if isinstance(name, bytes) else raw(name)
+    return display(data.decode("utf-8", "backslashreplace"), MAX_SHOWN)
 
 
 def parts_of(relative: str | bytes) -> list[bytes]:
@@ -46,12 +46,9 @@ def parts_of(relative: str | bytes) -> list[bytes]:
     Raises:
         Refused: `file.path` when it is empty, absolute, or goes up.
     """
-    try:
-        raw = relative if isinstance(relative, bytes) else os.fsencode(relative)
-    except UnicodeEncodeError:
-        raise Refused(Problem("file.path", "The path holds half of a surrogate pair.")) from None
-    parts = raw.split(b"/")
-    if b"\0" in raw or any(part in (b"", b".", b"..") for part in parts):
+    data = relative if isinstance(relative, bytes) else raw(relative)
+    parts = data.split(b"/")
+    if b"\0" in data or any(part in (b"", b".", b"..") for part in parts):
         message = "The path is not one beneath the root: no `..`, no `.`, nothing absolute."
         raise Refused(Problem("file.path", message))
     return parts

@@ -83,7 +83,7 @@ def test_pipes_sockets_devices_and_folders_are_refused_without_waiting(tmp_path:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/etc/passwd", "../f", "a/../../f", "a//b", "./f", "f/", "a\0b", ".", "..", "\ud800"],
+    ["", "/etc/passwd", "../f", "a/../../f", "a//b", "./f", "f/", "a\0b", ".", ".."],
 )
 def test_a_path_that_could_leave_the_root_is_refused(tmp_path: Path, path: str) -> None:
     assert refusal(tmp_path, path) == "file.path"
@@ -93,6 +93,7 @@ def test_what_is_missing_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
     assert refusal(tmp_path, "g") == "file.missing"
     assert refusal(tmp_path, "g/h") == "file.missing"
+    assert refusal(tmp_path, "\ud800") == "file.missing"
     assert refusal(tmp_path, "f/h") == "file.not_regular"
     assert refusal(tmp_path / "none", "f") == "file.missing"
 
