@@ -30,6 +30,7 @@ DIAGNOSTICS: dict[str, str] = {
     "value.name": "A name with characters that names cannot have.",
     "value.path": "A path that is absolute or leaves the workspace.",
     "value.constant": "An expression where only constant text may stand.",
+    "value.secret": "A text that looks like a secret; secrets are given by handles.",
     "value.handle": "A secret that is not given by its handle.",
     "value.schema": "A JSON Schema that is none.",
     "value.default": "A default that its own schema refuses.",
@@ -37,6 +38,7 @@ DIAGNOSTICS: dict[str, str] = {
     "step.two_actions": "A step with more than one action.",
     "step.duplicate_id": "Two steps with one id.",
     "step.reserved_id": "A step whose id is a name of the language.",
+    "step.unreachable": "A step that can never run.",
     "step.too_many": "More steps than a workflow may have.",
     "command.empty": "A command without a namespace or without what follows it.",
     "command.namespace": "A command or tool whose namespace does not exist.",
@@ -49,6 +51,7 @@ DIAGNOSTICS: dict[str, str] = {
     "command.unexpanded": "A sign that a shell would expand, and that is passed on as it is.",
     "tool.not_supported": "A namespace or tool that is planned, and refused until it works.",
     "tool.not_found": "A tool that does not exist.",
+    "tool.not_allowed": "A tool that the workflow's own `tools:` does not allow.",
     "expression.syntax": "An expression that cannot be parsed.",
     "expression.limit": "An expression beyond a bound of the language.",
     "expression.unknown": "A function that does not exist.",
@@ -69,6 +72,8 @@ DIAGNOSTICS: dict[str, str] = {
     "approval.in_finally": "A gate in `finally`, where nobody may be asked.",
     "retry.never": "A retry that can never happen.",
     "condition.constant": "A condition that is always the same.",
+    "workflow.has_errors": "A sub-workflow that has errors itself.",
+    "workflow.too_deep": "Workflows within workflows beyond the limit.",
     "workflow.cycle": "Workflows that contain each other.",
     "workflow.not_found": "A sub-workflow that does not exist.",
     "internal": "A fault of ours; please report it with the file.",
@@ -141,6 +146,9 @@ class Report:
     def has_errors(self) -> bool:
         """Whether there can be no plan."""
         return any(found.severity == "error" for found in self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
     def sorted(self) -> tuple[Diagnostic, ...]:
         """Every finding once, in the order of the file."""

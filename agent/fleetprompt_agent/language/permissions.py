@@ -10,7 +10,9 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
+from fleetprompt_agent.language.actions.http import origin
 from fleetprompt_agent.language.plan import Permission
+from fleetprompt_agent.language.templates import parse_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,23 +58,62 @@ def runs_other_code(program: str) -> bool:
 
 def _of_plan(plan: Plan) -> Iterator[Permission]:
     for step in (*plan.steps, *plan.finally_steps):
-        yield from _of_step(step)
+        yield from _of_step(step, plan)
     for workflow in plan.workflows.values():
         yield from _of_plan(workflow)
 
 
-def _of_step(step: PlanStep) -> Iterator[Permission]:
+def _of_step(step: PlanStep, plan: Plan) -> Iterator[Permission]:
     if step.kind != "action":
         return
-    if step.namespace == "cli":
-        program = step.tool_id.partition(":")[2]
-        why = f"step {step.id} runs it"
-        if runs_other_code(program):
-            why += f"; it {UNSEEN}"
-        yield Permission(f"process:exec:{program}", True, why)
-        for name in step.env:
-            if is_sensitive_variable(name):
-                why = f"step {step.id} sets it; it changes how programs run"
-                yield Permission(f"env:set:{name}", True, why)
-    elif step.namespace != "flow":
-        yield Permission(f"tool:invoke:{step.tool_id}", True, f"step {step.id} calls it")
+    kind, _, target = step.tool_id.partition(":")
+    match step.namespace:
+        case "flow":
+            return
+        case "cli":
+            yield from _of_program(step, target)
+        case "http":
+            yield from _of_request(step)
+        case "llm":
+            yield Permission(f"model:invoke:{target}", True, f"step {step.id} asks it")
+        case _:
+            yield Permission(f"tool:invoke:{step.tool_id}", True, f"step {step.id} calls it")
+    yield from _of_secrets(step, plan, f"{kind}:{target}" if target else kind)
+    if step.namespace != "cli":
+        return
+    for host in step.allow.network:
+        yield Permission(f"network:egress:{host}", False, f"step {step.id} says that it goes there")
+    for access, paths in (("read", step.allow.read), ("write", step.allow.write)):
+        for path in paths:
+            why = f"step {step.id} says that it {access}s there"
+            yield Permission(f"filesystem:{access}:{path}", False, why)
+
+
+def _of_program(step: PlanStep, program: str) -> Iterator[Permission]:
+    why = f"step {step.id} runs it"
+    if runs_other_code(program):
+        why += f"; it {UNSEEN}"
+    yield Permission(f"process:exec:{program}", True, why)
+    for name in step.env:
+        if is_sensitive_variable(name):
+            why = f"step {step.id} sets it; it changes how programs run"
+            yield Permission(f"env:set:{name}", True, why)
+
+
+def _of_request(step: PlanStep) -> Iterator[Permission]:
+    arguments = step.arguments if isinstance(step.arguments, dict) else {}
+    found = origin(str(arguments.get("url", "")))
+    if found is not None:
+        scheme, host, port = found
+        usual = (scheme, port) in (("https", 443), ("http", 80))
+        place = host if usual else f"{host}:{port}"
+        yield Permission(f"network:egress:{place}", True, f"step {step.id} sends a request there")
+
+
+def _of_secrets(step: PlanStep, plan: Plan, destination: str) -> Iterator[Permission]:
+    for template in (step.stdin, step.env, step.arguments):
+        for reference in parse_template(template).references:
+            handle = plan.secrets.get(str(reference.path[0])) if reference.path else None
+            if reference.root == "secrets" and handle is not None:
+                why = f"step {step.id} is given it"
+                yield Permission(f"secret:use:{handle}→{destination}", True, why)

@@ -1,8 +1,8 @@
 """The plan: what a workflow compiles to, frozen, digested, and stored in the journal.
 
 The engine reads nothing but this. Every value is plain data, so that a plan survives a JSON round
-trip unchanged. A *template* is a JSON value whose strings may hold `${{ expression }}` or be a whole
-`$step.path` reference; it is kept as it was written and rendered by `language.templates`. An
+trip unchanged. A *template* is a JSON value whose strings may hold `${{ expression }}` or be a
+whole `$step.path` reference; it is kept as it was written and rendered by `language.templates`. An
 *expression* is kept as its source text.
 """
 
@@ -97,6 +97,17 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Allow:
+    """What a step declares that it reaches beside its program or tool."""
+
+    network: tuple[str, ...] = ()
+    """Hosts, with a port where it matters."""
+    read: tuple[str, ...] = ()
+    """Paths and globs outside the workspace."""
+    write: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PlanStep:
     """One step, with every default applied."""
 
@@ -137,6 +148,11 @@ class PlanStep:
     manual: str | None = None
     workflow: str | None = None
     """Key of the embedded plan in `Plan.workflows`, for kind `workflow`."""
+    allow: Allow = Allow()
+    uses: tuple[str, ...] = ()
+    """Files whose content belongs to the closure digest, relative to the root."""
+    claims_no_effect: bool = False
+    """The author says `side_effects: false`; it counts only under a grant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +202,8 @@ class Plan:
     permissions: tuple[Permission, ...] = ()
     workflows: dict[str, Plan] = field(default_factory=dict)
     """Embedded sub-workflows by id."""
+    sandbox: Literal["required", "preferred", "off"] | None = None
+    """How much isolation the author asks for; null leaves it to the agent."""
     digest: str = ""
 
 
@@ -246,6 +264,9 @@ def _step_from_json(data: dict[str, Json]) -> PlanStep:
     fields["for_each"] = _optional(ForEach, data["for_each"])
     fields["artifacts"] = tuple(data["artifacts"])
     fields["ask"] = _optional(Ask, data["ask"])
+    allowed = data.get("allow", {})
+    fields["allow"] = Allow(**{name: tuple(items) for name, items in allowed.items()})
+    fields["uses"] = tuple(data.get("uses", ()))
     return PlanStep(**fields)
 
 

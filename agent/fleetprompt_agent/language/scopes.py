@@ -7,7 +7,7 @@ references are checked against what is known, and those to steps are kept as pos
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.language.expressions import (
     ROOTS,
@@ -15,8 +15,8 @@ from fleetprompt_agent.language.expressions import (
     ExpressionError,
     parse_expression,
 )
-from fleetprompt_agent.language.expressions.syntax import ListOf, Literal, MapOf
 from fleetprompt_agent.language.references import loose_references, shorthand_source
+from fleetprompt_agent.language.static_types import infer
 from fleetprompt_agent.language.templates import (
     CLOSING,
     OPENING,
@@ -40,12 +40,31 @@ if TYPE_CHECKING:
     from fleetprompt_agent.language.command import Word
     from fleetprompt_agent.language.diagnostics import Location, Report
     from fleetprompt_agent.language.expressions import Reference
+    from fleetprompt_agent.language.expressions.syntax import Node as ExpressionNode
     from fleetprompt_agent.language.models import Step
 
 Fragment = tuple[str, int, int]
 
-_TEXT_FIELDS = ("stdout", "stderr", "text", "body", "status", "effect", "reason", "actor")
-"""Result fields that are text, and so have no fields of their own."""
+JSON_TYPES = {
+    "string": "string",
+    "integer": "number",
+    "number": "number",
+    "boolean": "bool",
+    "array": "list",
+    "object": "map",
+}
+"""What the types of JSON Schema are in expressions."""
+
+RESULT_TYPES = {
+    **dict.fromkeys(("stdout", "stderr", "text", "body"), "string"),
+    **dict.fromkeys(("status", "effect", "reason", "actor"), "string"),
+    **dict.fromkeys(("exit_code", "attempt", "duration_ms", "http_status"), "number"),
+    "approved": "bool",
+    "headers": "map",
+    "items": "list",
+}
+"""Fields of results that have one type."""
+
 _ROOT_FIELDS = {"run": ("id", "status", "error"), "step": ("idempotency_key",)}
 
 
@@ -101,6 +120,20 @@ class Draft:
             return None
         return fields
 
+    def type_of(self, path: tuple[str | int, ...]) -> str | None:
+        """The type of a part of the step's result, as far as it is known."""
+        name = path[0]
+        if len(path) > 1:
+            return None
+        if name == "json":
+            if self.step.for_each is not None:
+                return "list"
+            output = self.step.output
+            schema = None if isinstance(output, str) else output.schema_
+            kind = schema.get("type") if isinstance(schema, dict) else None
+            return JSON_TYPES.get(kind) if isinstance(kind, str) else None
+        return RESULT_TYPES.get(name) if isinstance(name, str) else None
+
     @property
     def gives_json(self) -> bool:
         """Whether the step declares JSON output."""
@@ -131,6 +164,7 @@ class Scopes:
         drafts: Mapping[str, Draft],
         inputs: Collection[str],
         secrets: Collection[str],
+        schemas: Mapping[str, Any],
         *,
         is_graph: bool,
     ) -> None:
@@ -138,15 +172,28 @@ class Scopes:
         self._drafts = drafts
         self._inputs = inputs
         self._secrets = secrets
+        self._schemas = schemas
         self._is_graph = is_graph
 
     # texts
 
-    def expression(self, source: str | bool, location: Location, place: Place) -> str | None:
-        """A bare expression as the plan keeps it; None when it has faults."""
+    def condition(self, source: str | bool, location: Location, place: Place) -> str | None:
+        """A bare expression that gives true or false, as the plan keeps it; None with faults."""
         if isinstance(source, bool):
-            self._warn_constant(location, source)
+            self._warn_constant(location, "true" if source else "false")
             return "true" if source else "false"
+        kept = self._bare(source, location, place, ("bool", "true or false"))
+        if kept is not None and not parse_expression(kept).references:
+            self._warn_constant(location, kept if kept in ("true", "false") else "the same")
+        return kept
+
+    def items(self, source: str, location: Location, place: Place) -> str | None:
+        """A bare expression that gives a list, as the plan keeps it; None with faults."""
+        return self._bare(source, location, place, ("list", "a list"))
+
+    def _bare(
+        self, source: str, location: Location, place: Place, wanted: tuple[str, str]
+    ) -> str | None:
         inner, offset = _bare(source)
         shorthand = shorthand_source(inner)
         try:
@@ -154,27 +201,12 @@ class Scopes:
         except ExpressionError as error:
             self._syntax(error, location, (source, offset + error.start, offset + error.end))
             return None
-        if shorthand is not None:
-            whole = Embedded(expression, offset, offset + len(inner), offset)
-            self._embedded(whole, source, location, place)
-        else:
-            for reference in expression.references:
-                fragment = (source, offset + reference.start, offset + reference.end)
-                self._check(reference, expression, location, fragment, place)
-        if not expression.references and location[-1] != "for_each":
-            self._warn_constant(location, None)
+        part = Embedded(expression, offset, offset + len(inner), offset)
+        kind = self._embedded(part, source, location, place, is_shorthand=shorthand is not None)
+        if kind is not None and kind != wanted[0]:
+            message = f"`{location[-1]}` gives {wanted[1]}; this gives {_article(kind)}"
+            self._report.add("expression.type", message, location)
         return shorthand or inner
-
-    def condition(self, source: str | bool, location: Location, place: Place) -> str | None:
-        """A bare expression that must be able to give true or false."""
-        kept = self.expression(source, location, place)
-        if kept is not None:
-            tree = parse_expression(kept).tree
-            is_value = isinstance(tree, Literal) and not isinstance(tree.value, bool)
-            if is_value or isinstance(tree, ListOf | MapOf):
-                message = f"`{location[-1]}` gives true or false; this is another value"
-                self._report.add("expression.type", message, location)
-        return kept
 
     def template(self, node: Node | None, location: Location, place: Place) -> None:
         """Check every text beneath a node."""
@@ -229,14 +261,54 @@ class Scopes:
         for reference in template.references:
             self._check(reference, None, location, fragment, place)
 
-    def _embedded(self, part: Embedded, text: str, location: Location, place: Place) -> None:
-        is_shorthand = part.inner == part.start
+    def _embedded(
+        self,
+        part: Embedded,
+        text: str,
+        location: Location,
+        place: Place,
+        *,
+        is_shorthand: bool | None = None,
+    ) -> str | None:
+        """Check one expression; its type as far as it is known."""
+        if is_shorthand is None:
+            is_shorthand = part.inner == part.start
+        before = len(self._report)
         for reference in part.expression.references:
             if is_shorthand:
                 fragment = (text, part.start, part.end)
             else:
                 fragment = (text, part.inner + reference.start, part.inner + reference.end)
             self._check(reference, part.expression, location, fragment, place)
+        if len(self._report) > before:
+            return None  # what is not there has no type
+
+        def fault(node: ExpressionNode, message: str) -> None:
+            fragment = (text, part.inner + node.start, part.inner + node.end)
+            self._report.add("expression.type", message, location, fragment=fragment)
+
+        def type_of(root: str, path: tuple[str | int, ...], _shorthand: bool) -> str | None:
+            return self._type(root, path, place)
+
+        return infer(part.expression.tree, type_of, fault)
+
+    def _type(self, root: str, path: tuple[str | int, ...], place: Place) -> str | None:
+        """The type of a path that exists."""
+        owner = place.owner
+        if root == "steps" and len(path) > 1:
+            draft = self._drafts.get(str(path[0]))
+            if draft is None or (owner is not None and path[0] == owner.item_name):
+                return None
+            return draft.type_of(path[1:])
+        if root == "result" and owner is not None:
+            return owner.type_of(path) if path else "map"
+        if root == "inputs" and len(path) == 1:
+            schema = self._schemas.get(str(path[0]))
+            kind = schema.get("type") if isinstance(schema, dict) else None
+            return JSON_TYPES.get(kind) if isinstance(kind, str) else None
+        if root in ("run", "step") and path in (("id",), ("status",), ("idempotency_key",)):
+            return "string"
+        return "int" if root == "index" and not path else None
 
     def _loose(self, bare: str, text: str, location: Location, place: Place) -> None:
         values: list[str] = []
@@ -260,8 +332,14 @@ class Scopes:
             f"expression.{error.kind}", f"{error.message}", location, fragment=fragment
         )
 
-    def _warn_constant(self, location: Location, value: bool | None) -> None:
-        always = "the same" if value is None else "true" if value else "false"
+    def check_item_name(self, name: str, location: Location) -> None:
+        """The name of a loop's item must not hide anything."""
+        if name != "item" and (name in ROOTS or name in self._drafts):
+            what = "a step" if name in self._drafts else "a name of the language"
+            message = f"`{name}` is {what}; choose another name for the item"
+            self._report.add("step.reserved_id", message, location)
+
+    def _warn_constant(self, location: Location, always: str) -> None:
         self._report.add(
             "condition.constant",
             f"`{location[-1]}` is always {always}",
@@ -416,7 +494,7 @@ class Scopes:
             self._report.add(
                 "reference.unknown_field", message, location, hint=hint, fragment=fragment
             )
-        elif len(reference.path) > 2 and name in _TEXT_FIELDS:
+        elif len(reference.path) > 2 and RESULT_TYPES.get(str(name)) == "string":
             message = f"`{name}` is text, and has no `{reference.path[2]}`"
             self._report.add("expression.type", message, location, fragment=fragment)
 
@@ -437,6 +515,10 @@ def _without(text: str, embedded: Sequence[Embedded]) -> str:
     for part in embedded:
         text = text[: part.start] + " " * (part.end - part.start) + text[part.end :]
     return " " + text[1:] if text.startswith("$$") else text
+
+
+def _article(kind: str) -> str:
+    return "null" if kind == "null_type" else f"an {kind}" if kind[0] in "aio" else f"a {kind}"
 
 
 def _listed(names: Sequence[str]) -> str:
