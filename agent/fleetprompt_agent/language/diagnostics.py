@@ -113,7 +113,7 @@ class Diagnostic:
 
 def docs_anchor(code: str) -> str:
     """Where the documentation explains a code."""
-    return f"{DOCS_PAGE}#{code.replace('.', '').replace('_', '_')}"
+    return f"{DOCS_PAGE}#{code.replace('.', '')}"
 
 
 def path_text(location: Location) -> str:

@@ -41,7 +41,9 @@ def permissions(plan: Plan) -> tuple[Permission, ...]:
     """Every permission that the plan's text asks for, each once, in a stable order."""
     found: dict[str, Permission] = {}
     for permission in _of_plan(plan):
-        found.setdefault(permission.permission, permission)
+        known = found.setdefault(permission.permission, permission)
+        if known.enforced and not permission.enforced:  # it is as strong as its weakest use
+            found[permission.permission] = permission
     return tuple(sorted(found.values(), key=lambda permission: permission.permission))
 
 

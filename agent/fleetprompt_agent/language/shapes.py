@@ -6,7 +6,7 @@ everything. What was taken out is remembered, so that nothing complains of its a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -154,13 +154,39 @@ def _fields(
                 on_key=True,
             )
             removed.add((*location, name))
+        elif isinstance(value, ScalarNode) and value.value is None and known is not None:
+            _refuse_empty((*location, name), report)
+            removed.add((*location, name))
         elif name in kept:
             other = "alias" if key.text != name else "name"
             message = f"`{key.text}` and its {other} stand side by side; keep `{name}`"
             report.add("field.twice", message, (*location, key.text), on_key=True)
         else:
+            if name in _MODELS and isinstance(value, MapNode):
+                value = _without_empty(value, (*location, name), report)
             kept[name] = value
     return list(kept.items())
+
+
+def _without_empty(node: MapNode, location: Location, report: Report) -> MapNode:
+    """The map without entries that have a key and no value, which are reported."""
+    kept = []
+    for key, value in node.entries:
+        if isinstance(value, ScalarNode) and value.value is None:
+            _refuse_empty((*location, key.text), report)
+        else:
+            kept.append((key, value))
+    return replace(node, entries=tuple(kept))
+
+
+def _refuse_empty(location: Location, report: Report) -> None:
+    report.add(
+        "value.type",
+        f"{_shown(location)} is empty",
+        location,
+        hint="write a value, or take the field away",
+        on_key=True,
+    )
 
 
 # faults
