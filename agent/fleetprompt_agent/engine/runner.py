@@ -208,7 +208,7 @@ class Runner:
     def _fold_arrived(self, run: ActiveRun, item: Arrived) -> None:
         step = run.state.steps[item.step_path]
         if step.status == "running" and step.attempt == item.attempt and not run.state.is_terminal:
-            self._emit(run, judge(run.state, step, item.end))
+            self._emit(run, judge(run.state, step, item.end, now_ms()))
         elif step.is_settled:
             self._emit(
                 run,
@@ -303,7 +303,7 @@ class Runner:
         request = self._attempts.caused_by(request, step.started_event_id)
         instant = self._attempts.instant(request)
         if instant is not None:
-            self._emit(run, judge(state, step, instant))
+            self._emit(run, judge(state, step, instant, now))
         else:
             run.to_launch.append((request, self._attempts.limit_s(step, now)))
         return True
@@ -538,7 +538,7 @@ def _must_survive(run: ActiveRun, event: Event) -> bool:
         return True
     if isinstance(body, StepStarted | StepSucceeded | StepFailed):
         step = run.state.steps[body.step_path]
-        return step.step.side_effects and not step.is_composite
+        return run.state.acts(step.step) and not step.is_composite
     return False
 
 

@@ -85,10 +85,14 @@ def _check_cwd(call: Call, cwd: str | None) -> None:
 
 
 def _cancel_with_call(call: Call, started: list[str]) -> None:
-    """Cancelling the call cancels the run; the call then answers with the run's own result."""
+    """Cancelling the call cancels the run; the call then answers with the run's own result.
+
+    Before there is a run, it ends the call itself.
+    """
     if call.on_cancel is None:
         return
     cancels: set[asyncio.Task[object]] = set()
+    asking_task = asyncio.current_task()
 
     def cancel() -> None:
         if started:
@@ -96,6 +100,8 @@ def _cancel_with_call(call: Call, started: list[str]) -> None:
             task: asyncio.Task[object] = asyncio.ensure_future(asking)
             cancels.add(task)
             task.add_done_callback(cancels.discard)
+        elif asking_task is not None:
+            asking_task.cancel()
 
     call.on_cancel(cancel)
 

@@ -37,7 +37,7 @@ def end(sim: Simulation, path: str, *, code: str | None = None, effect: str = "d
     error = None if code is None else {"code": code, "message": "so", "retryable": False}
     result = {"json": {"n": 1}, "text": "1"}
     ended = AttemptEnd(code is None, result, error, effect, 1.0)  # type: ignore[arg-type]
-    sim.emit(judge(sim.state, sim.state.steps[path], ended))
+    sim.emit(judge(sim.state, sim.state.steps[path], ended, 0))
     sim.settle_commands()
 
 

@@ -169,7 +169,7 @@ class Simulation:
         else:
             result = {"json": self.random.randrange(3), "text": "ok", "stdout": "ok\n"}
             end = AttemptEnd(True, result, None, "done" if step.step.side_effects else "none", 1.0)
-        self.emit(judge(self.state, step, end))
+        self.emit(judge(self.state, step, end, 0))
 
     def answer_gate(self) -> None:
         """Somebody decides one of the open gates."""

@@ -118,7 +118,7 @@ def _action(state: RunState, step: StepState) -> dict[str, Json]:
     if planned.kind == "approval":
         return {"tool": "approval"}
     if planned.kind == "workflow":
-        plan = state.plan.workflows[planned.workflow or ""]
+        plan = step.scope.plan.workflows[planned.workflow or ""]
         return {
             "tool": f"workflow:{planned.workflow}",
             "digest": plan.digest,

@@ -44,8 +44,15 @@ class AttemptEnd:
     stopped: Stopped | None = None
 
 
-def judge(state: RunState, step: StepState, end: AttemptEnd) -> Body:
-    """The event that the end of the step's current attempt becomes."""
+def judge(state: RunState, step: StepState, end: AttemptEnd, now_ms: int) -> Body:
+    """The event that the end of the step's current attempt becomes.
+
+    Args:
+        state: The run.
+        step: The step whose attempt has ended.
+        end: How.
+        now_ms: When, in epoch milliseconds: no attempt begins after the step's deadline.
+    """
     path, attempt = step.path, step.attempt
     if end.stopped == "interrupt":
         return StepInterrupted(path, attempt)
@@ -56,8 +63,7 @@ def judge(state: RunState, step: StepState, end: AttemptEnd) -> Body:
         error = _postcondition_error(state, step, end)
     if error is None:
         return StepSucceeded(path, attempt, end.result, end.duration_ms, end.effect, end.metrics)
-    repeatable = step.step.idempotent and state.trusts_author
-    effectful = step.step.side_effects and not repeatable
+    effectful = not state.may_repeat(step.step)
     retries = step.step.retry.max_attempts > 1
     in_finally = step.scope.is_finally
     checked_late = error.get("code") in AFTER_THE_ACT
@@ -72,14 +78,16 @@ def judge(state: RunState, step: StepState, end: AttemptEnd) -> Body:
         end.result,
         end.duration_ms,
         end.effect,
-        retryable=_may_retry(step, error),
+        retryable=_may_retry(step, error, now_ms),
         metrics=end.metrics,
     )
 
 
-def _may_retry(step: StepState, error: dict[str, Json]) -> bool:
+def _may_retry(step: StepState, error: dict[str, Json], now_ms: int) -> bool:
     code = error.get("code")
     if code in NEVER_RETRIED:
+        return False
+    if step.deadline_ms is not None and now_ms >= step.deadline_ms:
         return False
     wanted = step.step.retry.on
     return step.step.retry.max_attempts > 1 and (not wanted or code in wanted)

@@ -138,7 +138,7 @@ def needs_intent(instance: StepState) -> bool:
 def _classify_in_doubt(state: RunState, instance: StepState) -> None:
     """A step that was in flight when its owner went away (engine.md §4)."""
     step, path = instance.step, instance.path
-    again = not step.side_effects or (step.idempotent and state.trusts_author)
+    again = state.may_repeat(step)
     if state.cancels or (again and _may_not_start(state, instance)):
         state.settle[path] = StepCanceled(path, instance.attempt)
     elif again:
@@ -372,7 +372,7 @@ def begin_composite(state: RunState, instance: StepState) -> None:
     if instance.is_fanout:
         _begin_fanout(state, instance)
         return
-    plan = state.plan.workflows[instance.step.workflow or ""]
+    plan = instance.scope.plan.workflows[instance.step.workflow or ""]
     try:
         inputs = rendering.sub_inputs(state, instance, plan)
     except rendering.RenderError as error:

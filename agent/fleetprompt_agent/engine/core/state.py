@@ -234,6 +234,14 @@ class RunState:
         """
         return self.intent == "spawner"
 
+    def acts(self, step: PlanStep) -> bool:
+        """Whether the step has side effects, as far as its author may be believed."""
+        return step.side_effects and not (step.claims_no_effect and self.trusts_author)
+
+    def may_repeat(self, step: PlanStep) -> bool:
+        """Whether doing the step twice is known to be no worse than once."""
+        return not self.acts(step) or (step.idempotent and self.trusts_author)
+
     @property
     def is_terminal(self) -> bool:
         """Whether the run has ended."""
