@@ -62,8 +62,9 @@ def workflow_schema(also_supported: Collection[str] = ()) -> dict[str, Any]:
     made["properties"]["version"]["type"] = ["string", "number"]
     definitions["Input"] = _INPUT
     inputs = made["properties"]["inputs"]
-    names = inputs["patternProperties"]
-    inputs["patternProperties"] = dict.fromkeys(names, {"$ref": "#/$defs/Input"})
+    inputs["patternProperties"] = {
+        pattern: {"$ref": "#/$defs/Input"} for pattern in inputs["patternProperties"]
+    }
     step["properties"]["command"]["pattern"] = _namespace_pattern(also_supported)
     for owner, table in ((made, WORKFLOW_FIELDS), (step, STEP_FIELDS)):
         variables = owner["properties"]["env"]["patternProperties"]

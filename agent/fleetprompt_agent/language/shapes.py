@@ -147,12 +147,7 @@ def _fields(
         name = canonical_name(level, key.text)
         known = table.get(name)
         if known is not None and not known.supported and name not in also_supported:
-            report.add(
-                "field.not_supported",
-                f"`{name}` is not supported yet; a field that is not enforced is refused",
-                (*location, name),
-                on_key=True,
-            )
+            _refuse_unsupported((*location, name), report)
             removed.add((*location, name))
         elif isinstance(value, ScalarNode) and value.value is None and known is not None:
             _refuse_empty((*location, name), report)
@@ -163,20 +158,35 @@ def _fields(
             report.add("field.twice", message, (*location, key.text), on_key=True)
         else:
             if name in _MODELS and isinstance(value, MapNode):
-                value = _without_empty(value, (*location, name), report)
+                value = _inner(value, (*location, name), report, also_supported)
             kept[name] = value
     return list(kept.items())
 
 
-def _without_empty(node: MapNode, location: Location, report: Report) -> MapNode:
-    """The map without entries that have a key and no value, which are reported."""
+def _inner(
+    node: MapNode, location: Location, report: Report, also_supported: Collection[str]
+) -> MapNode:
+    """The map of a field without entries that have no value, or repeat what is not supported."""
     kept = []
     for key, value in node.entries:
-        if isinstance(value, ScalarNode) and value.value is None:
-            _refuse_empty((*location, key.text), report)
+        where = (*location, key.text)
+        step_field = STEP_FIELDS.get(key.text) if location[-1] == "defaults" else None
+        if step_field and not step_field.supported and key.text not in also_supported:
+            _refuse_unsupported(where, report)
+        elif isinstance(value, ScalarNode) and value.value is None:
+            _refuse_empty(where, report)
         else:
             kept.append((key, value))
     return replace(node, entries=tuple(kept))
+
+
+def _refuse_unsupported(location: Location, report: Report) -> None:
+    report.add(
+        "field.not_supported",
+        f"`{location[-1]}` is not supported yet; a field that is not enforced is refused",
+        location,
+        on_key=True,
+    )
 
 
 def _refuse_empty(location: Location, report: Report) -> None:
