@@ -295,7 +295,8 @@ def _shell_syntax(sign: str, start: int, end: int) -> CommandError:
     hint = hints.get(sign, "the step's result holds `stdout` and `stderr`")
     return CommandError(
         "command.shell_syntax",
-        f"`{sign}` is shell syntax, and nothing is handed to a shell",
+        f"{'a backquote' if sign == '`' else f'`{sign}`'} is shell syntax, "
+        "and nothing is handed to a shell",
         start,
         end,
         f"{hint}; quote it to pass it on as text",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -232,28 +233,29 @@ class Report:
         return _head_span(node)
 
     def _fragment_span(self, node: ScalarNode, fragment: tuple[str, int, int]) -> Span:
-        """The place of `text[start:end]` in the file: the same occurrence of the same characters.
+        """The place of `text[start:end]` in the file.
 
-        Quotes, escapes and folding may change the text around; when they change the characters
-        themselves, the whole scalar is pointed at.
+        Quotes, escapes and folding may change the text around it. So it is looked for with as much
+        of what stands before it as is found just once; else the whole scalar is pointed at.
         """
         text, start, end = fragment
         wanted = text[start:end]
-        span = node.span
-        if not wanted or "\n" in wanted:
-            return span
-        raw = self._raw(span)
-        if raw.count(wanted) != text.count(wanted):
-            return span
-        position = -1
-        for _ in range(text.count(wanted, 0, start + len(wanted) - 1) + 1):
-            position = raw.find(wanted, position + 1)
-            if position < 0:
-                return span
-        before = raw[:position]
-        line = span.line + before.count("\n")
-        column = position - before.rfind("\n") if "\n" in before else span.column + position
-        return Span(line, column, line, column + len(wanted))
+        raw = self._raw(node.span)
+        line_start = text.rfind("\n", 0, start) + 1
+        for before in (80, 40, 20, 10, 4, 0):
+            context = text[max(line_start, start - before) : end]
+            if not context.strip() or "\n" in context or raw.count(context) != 1:
+                continue
+            position = raw.index(context) + len(context) - len(wanted)
+            return _span_at(node.span, raw, position, len(wanted))
+        same = raw.count(wanted)
+        if wanted.strip() and "\n" not in wanted and same == text.count(wanted):
+            position = -1
+            for _ in range(text.count(wanted, 0, start + len(wanted) - 1) + 1):
+                position = raw.find(wanted, position + 1)
+            if position >= 0:
+                return _span_at(node.span, raw, position, len(wanted))
+        return node.span
 
     def _raw(self, span: Span) -> str:
         """The characters of the file within a span."""
@@ -267,17 +269,25 @@ class Report:
 
     def _quote_hint(self, line: int | None) -> str | None:
         """What to say of a syntax error on a line that looks like one of YAML's traps."""
-        if line is None or not 1 <= line <= len(self._lines):
+        if line is None or not 1 <= line <= len(self._lines) or self.file.endswith(".json"):
             return None
         text = self._lines[line - 1]
         if "${{" in text:
             return "quote the text that holds `${{ … }}`"
-        key, colon, value = text.partition(":")
-        if key.strip(" -") in ("if", "condition", "postcondition", "for_each"):
+        if _BARE_EXPRESSION.search(text):
             return "quote the expression"
-        if colon and ": " in value:
-            return "quote text that holds `: `"
         return None
+
+
+_BARE_EXPRESSION = re.compile(r"\b(?:if|condition|postcondition|for_each):\s*[^\s\"'|>]")
+
+
+def _span_at(whole: Span, raw: str, position: int, width: int) -> Span:
+    """A part of one line of a scalar's text in the file."""
+    before = raw[:position]
+    line = whole.line + before.count("\n")
+    column = position - before.rfind("\n") if "\n" in before else whole.column + position
+    return Span(line, column, line, column + width)
 
 
 def _child(node: Node | None, part: str | int, depth: int) -> Node | None:

@@ -27,6 +27,8 @@ def schema_fault(schema: Any) -> str | None:
         _validator(canonical_json(schema))
     except jsonschema_rs.ValidationError as error:
         path = _path(error.instance_path)
+        if error.instance_path[-1:] == ["type"]:
+            return f"{path}: {_bounded(str(error.instance))} is no type of JSON"
         return f"{path}: {_bounded(error.message)}" if path else _bounded(error.message)
     except ValueError as error:
         return _bounded(str(error))

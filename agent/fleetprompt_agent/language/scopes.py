@@ -101,10 +101,8 @@ class Draft:
     def result_fields(self) -> tuple[str, ...] | None:
         """What the step's result has; None when that is not known."""
         if self.step.for_each is not None:
-            return (*RESULT_FIELDS, "json", "items", *GATE_RESULT_FIELDS * self.gate)
-        fields: tuple[str, ...] = RESULT_FIELDS
-        if self.gate:
-            fields += GATE_RESULT_FIELDS
+            return ("json", "items", *GATE_RESULT_FIELDS * self.gate, *RESULT_FIELDS)
+        fields: tuple[str, ...] = GATE_RESULT_FIELDS if self.gate else ()
         if self.step.workflow is not None:
             fields += ("json",)
         elif self.action is not None:
@@ -118,7 +116,7 @@ class Draft:
             )
         elif self.step.command is not None or self.step.tool is not None:
             return None
-        return fields
+        return (*fields, *RESULT_FIELDS)
 
     def type_of(self, path: tuple[str | int, ...]) -> str | None:
         """The type of a part of the step's result, as far as it is known."""

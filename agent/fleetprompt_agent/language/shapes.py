@@ -21,6 +21,7 @@ from fleetprompt_indexer.vocabulary import (
     fields_of,
     hint_for_key,
 )
+from fleetprompt_protocol.redaction import find_secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -59,6 +60,14 @@ class Shapes:
     removed: set[Location] = field(default_factory=set)
     """Fields that were at fault, or are not supported, and are not in `workflow`."""
 
+    def has_unknown(self, location: Location) -> bool:
+        """Whether a step has a key that the language does not know: perhaps what it should do."""
+        return any(
+            place[:2] == location and place[2] not in STEP_FIELDS
+            for place in self.removed
+            if len(place) == 3
+        )
+
     def is_removed(self, location: Location, *names: str) -> bool:
         """Whether one of these fields stood at the location and was taken out."""
         return any((*location, name) in self.removed for name in names)
@@ -80,10 +89,13 @@ def read_shapes(
         try:
             return Shapes(models.Workflow.model_validate(data), removed)
         except ValidationError as error:
-            for detail in error.errors(include_url=False):
+            details = error.errors(include_url=False)
+            for detail in details:
                 _report(detail, report)
-                if not _prune(data, _location(detail), removed):
-                    return None
+            if any(_location(detail) == ("steps",) for detail in details):
+                return None
+            for detail in details:
+                _prune(data, _location(detail), removed)
     return None
 
 
@@ -153,8 +165,7 @@ def _fields(
             _refuse_empty((*location, name), report)
             removed.add((*location, name))
         elif name in kept:
-            other = "alias" if key.text != name else "name"
-            message = f"`{key.text}` and its {other} stand side by side; keep `{name}`"
+            message = f"`{name}` stands twice, once by another name; keep `{name}`"
             report.add("field.twice", message, (*location, key.text), on_key=True)
         else:
             if name in _MODELS and isinstance(value, MapNode):
@@ -213,35 +224,31 @@ def _location(detail: ErrorDetails) -> Location:
     return tuple(location)
 
 
-def _prune(data: dict[str, Any], location: Location, removed: set[Location]) -> bool:
-    """Take the field at fault out of the data; False when the whole cannot be read."""
-    head = location[0]
+def _prune(data: dict[str, Any], location: Location, removed: set[Location]) -> None:
+    """Take the field at fault out of the data."""
+    head = str(location[0])
+    value = data.get(head)
     if head in STEP_LISTS and len(location) > 1:
-        place = location[1]
-        assert isinstance(place, int)  # noqa: S101 - `steps` is a list
-        steps = data[str(head)]
-        if not isinstance(steps[place], dict):
-            steps[place] = {}
-        name = location[2] if len(location) > 2 else "id"
-        removed.add((head, place, name))
-        if len(location) == 2:
-            removed.update((head, place, known) for known in STEP_FIELDS)
-        steps[place].pop(name, None)
-        if name == "id":
-            steps[place]["id"] = f"_{head}_{place}"
-        return True
-    if head == "steps":
-        return False
-    value = data.get(str(head))
-    if head in _BY_ENTRY and len(location) > 1 and isinstance(value, dict):
+        _prune_step(data[head], location, removed)
+    elif head in _BY_ENTRY and len(location) > 1 and isinstance(value, dict):
         value.pop(location[1], None)
         removed.add(location[:2])
-        return True
-    removed.add(location[:1])
-    return data.pop(str(head), _NOTHING) is not _NOTHING
+    else:
+        data.pop(head, None)
+        removed.add(location[:1])
 
 
-_NOTHING = object()
+def _prune_step(steps: list[Any], location: Location, removed: set[Location]) -> None:
+    head, place, *rest = location
+    assert isinstance(place, int)  # noqa: S101 - a list's location
+    if not isinstance(steps[place], dict):
+        steps[place] = {}
+        removed.update((head, place, known) for known in STEP_FIELDS)
+    name = rest[0] if rest else "id"
+    removed.add((head, place, name))
+    steps[place].pop(name, None)
+    if name == "id":
+        steps[place]["id"] = f"_{head}_{place}"
 
 
 def _report(detail: ErrorDetails, report: Report) -> None:
@@ -264,6 +271,10 @@ def _report(detail: ErrorDetails, report: Report) -> None:
         message = f"{_shown(location)} is {_expected(detail, location)}, not {_found(value)}"
         if code == "value.range":
             message = f"{_shown(location)}: {_bound(detail)}"
+        elif code == "value.name":
+            message = f"{_found(value)} is no name here: a name has {detail['msg']}"
+        elif code == "value.handle":
+            message = f"{_shown(location)} is {detail['msg']}, never a value"
         report.add(code, message, location, hint=_type_hint(location, code, value))
 
 
@@ -333,8 +344,8 @@ def _shown(location: Location) -> str:
     """The field as a message names it: `retry.max_attempts`, an item of `needs`."""
     if len(location) == 2 and location[0] in STEP_LISTS:
         return "a step"
-    inner = location[2:] if location[0] in STEP_LISTS else location
-    if inner and isinstance(inner[-1], int):
+    inner = location[2:] if location[0] in STEP_LISTS and len(location) > 2 else location
+    if isinstance(inner[-1], int):
         return f"an item of `{'.'.join(str(part) for part in inner[:-1])}`"
     return f"`{'.'.join(str(part) for part in inner)}`"
 
@@ -343,9 +354,10 @@ def _expected(detail: ErrorDetails, location: Location) -> str:
     kind = detail["type"]
     if "." in kind:
         return detail["msg"]
-    inner = location[2:] if location[0] in STEP_LISTS else location
+    in_step = location[0] in STEP_LISTS and len(location) > 2
+    inner = location[2:] if in_step else location
     if len(inner) == 1:
-        table = STEP_FIELDS if location[0] in STEP_LISTS else WORKFLOW_FIELDS
+        table = STEP_FIELDS if in_step else WORKFLOW_FIELDS
         known = table.get(str(inner[0]))
         if known is not None:
             return known.shape
@@ -355,9 +367,9 @@ def _expected(detail: ErrorDetails, location: Location) -> str:
 def _bound(detail: ErrorDetails) -> str:
     context = detail.get("ctx", {})
     if "ge" in context:
-        return f"at least {context['ge']}"
+        return f"at least {context['ge']:g}"
     if "le" in context:
-        return f"at most {context['le']}"
+        return f"at most {context['le']:g}"
     unit = "character" if isinstance(detail["input"], str) else "item"
     if "min_length" in context:
         return f"at least {context['min_length']} {unit}"
@@ -373,14 +385,17 @@ def _found(value: Any) -> str:
     if isinstance(value, (int, float)):
         return f"the number {value}"
     if isinstance(value, str):
-        return f"`{value}`" if len(value) <= 40 and value.isprintable() else "this text"
+        is_shown = len(value) <= 40 and value.isprintable() and find_secret(value) is None
+        return f"`{value}`" if is_shown else "this text"
     return "a list" if isinstance(value, list) else "a map"
 
 
 def _type_hint(location: Location, code: str, value: Any) -> str | None:
     name = location[-1]
     if code == "value.duration" and isinstance(value, int) and not isinstance(value, bool):
-        return f"say the unit: `{value}s`"
+        return f"say the unit, such as `{value}s`"
+    if name == "for_each" and isinstance(value, list):
+        return "quote it: an expression may be a list"
     if name == "needs" and isinstance(value, str):
         return f"write `[{value}]`"
     if name == "env" or "env" in location:

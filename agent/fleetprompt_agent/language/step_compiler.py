@@ -101,6 +101,7 @@ class StepCompiler:
             message = f"a step does one thing; this one has {names}"
             self.report.add("step.two_actions", message, (*location, given[1]), on_key=True)
         removed = self.shapes.is_removed(location, *ACTION_FIELDS, "approval")
+        removed = removed or self.shapes.has_unknown(location)
         if not given and step.approval is None and not removed:
             message = "the step does nothing"
             hint = "write `command: cli …`, `tool:` with `with:`, or `approval: required`"

@@ -75,7 +75,12 @@ class Given:
             if found is not None:
                 fragment = (self.text, found.start, found.end)
         self.report.add(
-            code, message, location, hint=hint, fragment=fragment, on_key=name is not None
+            code,
+            message,
+            location,
+            hint=hint,
+            fragment=fragment,
+            on_key=name is not None and not self.is_command,
         )
 
 

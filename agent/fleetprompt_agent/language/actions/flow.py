@@ -31,12 +31,12 @@ def read(given: Given) -> Action | None:
             given.fault("command.empty", "`flow` needs the name of a built-in step", hint=hint)
             return None
         tool = first.literal
-        for word in given.words[1:]:
-            if word.name is None:
-                message = f"`flow {tool}` takes `name=value`"
-                given.fault("command.arguments", message, word=word)
     if not _is_known(tool, given):
         return None
+    for word in given.words[1:]:
+        if word.name is None:
+            message = f"`flow {tool}` takes `name=value`"
+            given.fault("command.arguments", message, word=word)
     _check_arguments(tool, given)
     return Action("flow", f"flow:{tool}", given.arguments or None, side_effects=False)
 

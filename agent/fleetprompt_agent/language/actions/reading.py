@@ -131,6 +131,8 @@ def _namespace(
     if hint is None and where[-1] == "command" and "${{" not in name:
         text = fragment[0].strip()
         hint = f"to run a program, write `cli {text if len(text) <= 40 else name + ' …'}`"
+    if hint is None and where[-1] == "tool" and ":" not in fragment[0]:
+        hint = f"to run a program, write `cli:{name}`"
     message = f"`{name}` is no namespace; there are {_namespaces()}"
     report.add("command.namespace", message, where, hint=hint, fragment=fragment)
     return None

@@ -50,7 +50,8 @@ _PRECEDENCE = {
     **dict.fromkeys("+-", 4),
     **dict.fromkeys("*/%", 5),
 }
-_SHOWN = {"end": "the end", "value": "a value", "name": "a name", "step": "a reference"}
+_SHOWN = {"end": "the end", "value": "a value", "step": "a reference"}
+_WORDS_FOR_SIGNS = {"and": "&&", "or": "||", "not": "!", "is": "==", "eq": "=="}
 
 
 def parse(source: str) -> tuple[Node, tuple[Reference, ...], int]:
@@ -105,6 +106,8 @@ class _Parser:
         else:
             found = _SHOWN.get(kind, f"`{value}`")
         message = f"expected {wanted}, found {found}"
+        if kind == "name" and value in _WORDS_FOR_SIGNS:
+            message += f"; write `{_WORDS_FOR_SIGNS[value]}`"
         raise ExpressionError("syntax", message, start, max(end, start + 1))
 
     def counted(self, depth: int, start: int, end: int) -> int:
@@ -386,7 +389,8 @@ class _Parser:
     ) -> Node:
         """The call, when it is given as many arguments as it takes."""
         if given not in arity:
-            message = f"`{name}` takes {_either(arity)} arguments, not {given}"
+            plural = "" if arity == (1,) else "s"
+            message = f"`{name}` takes {_either(arity)} argument{plural}, not {given}"
             raise ExpressionError("syntax", message, start, end)
         depth = max(argument.depth for argument in arguments)
         return Call(name, arguments, start, end, self.counted(depth, start, end))
