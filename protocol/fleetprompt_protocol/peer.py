@@ -270,6 +270,7 @@ class Peer:
                 self._is_ended = True
             elif reader.done():
                 reason = reader.result()
+            self._is_closing = True
             reader.cancel()
             self._fail_pending()
             if reason == "eof" and not writer.done():
@@ -372,6 +373,9 @@ class Peer:
         try:
             message = loads(frame)
         except ProtocolError as exc:
+            if frame[:15].lower() == b"content-length:":
+                hint = "A header came where a line of JSON should: --framing tells the framing."
+                exc = ProtocolError(exc.code, hint)
             self._take_unreadable(exc, frame, frame)
         else:
             self._inbound.take(message, len(frame))

@@ -160,7 +160,7 @@ def _is_text(data: bytes) -> bool:
 
 
 _SECRET_KINDS: tuple[tuple[str, str], ...] = (
-    ("private key", r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]{0,20000}?(?:-----END|\Z)"),
+    ("private key", r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:[^-]|-(?!----)){0,20000}"),
     ("AWS access key", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     ("GitHub token", r"\bgh[pousr]_[A-Za-z0-9]{30,255}\b|\bgithub_pat_[A-Za-z0-9_]{22,255}\b"),
     ("GitLab token", r"\bglpat-[A-Za-z0-9_-]{20,64}"),
@@ -182,7 +182,7 @@ _LOOKS_SECRET = re.compile(
 _CONTEXTS = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/:@\"']{0,256}:)(?P<userinfo>[^\s/@\"']{1,256})(?=@)"
     r"|(?P<header>\b(?:[Bb]earer|[Bb]asic|[Tt]oken)[ \t]+)(?P<credential>[\w.~+/=-]{8,4096})"
-    r"|(?P<name>(?i:\b[\w.-]{0,40}(?:passw(?:or)?d|passphrase|secret|api[_-]?key|access[_-]?key|"
+    r"|(?P<name>(?i:(?:passw(?:or)?d|passphrase|secret|api[_-]?key|access[_-]?key|"
     r"token|credentials?))[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?)(?P<value>[^\s\"',;&]{4,4096})"
 )
 

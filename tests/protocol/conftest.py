@@ -98,6 +98,7 @@ async def serving(
     methods: dict[str, Any] | None = None, *, capacity_bytes: int = 1 << 20, **options: Any
 ) -> AsyncIterator[tuple[Peer, Wire]]:
     """A running peer and the other side of it."""
+    options.setdefault("drain_s", 0.1)
     ours, theirs = memory_pair(capacity_bytes)
     peer = Peer(ours, {} if methods is None else methods, **options)
     wire = Wire(theirs)

@@ -123,6 +123,20 @@ async def test_our_requests_fail_at_once_when_the_stream_ends(serve: Serve) -> N
         assert answer["error"]["data"]["code"] == "protocol.closed"
 
 
+async def test_no_request_is_sent_that_could_not_be_answered(serve: Serve) -> None:
+    told = asyncio.Event()
+
+    async def ask_late(context: CallContext, _params: dict[str, Any]) -> Any:
+        await told.wait()
+        return await context.peer.request("question")
+
+    async with serve({"ask_late": ask_late}, on_eof=told.set, drain_s=30) as (_, wire):
+        await wire.request(1, "ask_late")
+        wire.transport.end_writing()
+        (answer,) = await wire.receive_all()
+        assert answer["error"]["data"]["code"] == "protocol.closed"
+
+
 async def test_closing_writes_what_is_queued(serve: Serve) -> None:
     async with serve(capacity_bytes=50) as (peer, wire):
         for number in range(100):

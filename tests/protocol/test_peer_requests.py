@@ -256,6 +256,14 @@ async def test_a_result_that_is_too_long_becomes_an_error(serve: Serve) -> None:
         assert "details" not in error["data"]
 
 
+async def test_a_header_where_a_line_should_be_is_explained(serve: Serve) -> None:
+    async with serve(METHODS, framing="newline") as (_, wire):
+        await wire.write(b"Content-Length: 2\r\n\r\n{}\n")
+        error = (await wire.receive())["error"]
+        assert error["code"] == -32700
+        assert "--framing" in error["message"]
+
+
 async def test_a_notification_is_never_answered(serve: Serve) -> None:
     seen = []
     async with serve(METHODS, on_notification=lambda name, params: seen.append((name, params))) as (

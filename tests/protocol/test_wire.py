@@ -21,11 +21,11 @@ json_values = st.recursive(
     | st.floats(allow_nan=False, allow_infinity=False)
     | any_text,
     lambda inner: st.lists(inner) | st.dictionaries(any_text, inner),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(json_values)
 def test_what_is_written_is_read_again(value: Any) -> None:
     text = dumps(value)
@@ -145,7 +145,7 @@ def test_the_id_of_an_unreadable_message_is_found(head: bytes, tail: bytes, expe
     assert peek(head, tail) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.one_of(
         st.binary(),
@@ -160,10 +160,10 @@ def test_any_bytes_can_be_peeked_at(head: bytes, tail: bytes) -> None:
     assert found.id is None or is_request_id(found.id)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.integers(-(2**63), 2**64 - 1) | st.text(max_size=100),
-    st.dictionaries(st.text(max_size=5), json_values, max_size=4),
+    st.dictionaries(st.text(max_size=5), json_values, max_size=2),
 )
 def test_the_id_of_a_broken_request_is_its_id(request_id: Any, params: Any) -> None:
     text = dumps({"jsonrpc": "2.0", "id": request_id, "method": "m", "params": params})
