@@ -323,6 +323,11 @@ class Catalog:
             for relative, sha256, problems in rows
         }
 
+    def workflow_ids(self, root_id: int) -> dict[bytes, str]:
+        """The ids of a root's workflows by relative path."""
+        query = "SELECT relative, workflow_id FROM entries WHERE root_id = ?"
+        return dict(self._read(query, (root_id,)))
+
     def apply(self, updates: Iterable[RootUpdate]) -> None:
         """Write what scans found, all of it or nothing."""
         batch = list(updates)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from yaml.events import MappingStartEvent, ScalarEvent, SequenceStartEvent
 
+from fleetprompt_indexer.display import display
 from fleetprompt_indexer.events import decode, open_parser
 from fleetprompt_indexer.problem import Problem
 from fleetprompt_indexer.scalars import NumberError, Scalar, read_plain
-from fleetprompt_indexer.walker import walk
+from fleetprompt_indexer.walker import MAX_PROBLEMS, walk
 from fleetprompt_protocol.errors import WorkflowError
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def compose(data: bytes, *, format: Format, file: str) -> MapNode:  # noqa: A002
     for _ in range(2):  # the starts of stream and document
         parser.get_event()
     composer = _Composer(parser.get_event)
-    root = composer.node(parser.get_event(), "")
+    root = composer.node(parser.get_event())
     if composer.problems:
         raise _error((*head.problems, *composer.problems), file)
     assert isinstance(root, MapNode)  # noqa: S101  # the walker refuses any other root
@@ -125,36 +126,43 @@ class _Composer:
 
     def __init__(self, get_event: Callable[[], Event]) -> None:
         self._get_event = get_event
+        self._path: list[str] = []
         self.problems: list[Problem] = []
 
-    def node(self, event: Any, path: str) -> Node:
+    def node(self, event: Any) -> Node:
         kind = type(event)
         if kind is ScalarEvent:
-            return self._scalar(event, path)
+            return self._scalar(event)
         if kind is SequenceStartEvent:
-            return self._list(event, path)
-        return self._map(event, path)
+            return self._list(event)
+        return self._map(event)
 
-    def _list(self, start: Any, path: str) -> ListNode:
+    def _list(self, start: Any) -> ListNode:
         items: list[Node] = []
+        self._path.append("")
         while type(event := self._get_event()) in _NODE_STARTS:
-            items.append(self.node(event, f"{path}[{len(items)}]"))
+            self._path[-1] = f"[{len(items)}]"
+            items.append(self.node(event))
+        self._path.pop()
         last = items[-1].span if items else None
         return ListNode(tuple(items), bool(start.flow_style), _container_span(start, event, last))
 
-    def _map(self, start: Any, path: str) -> MapNode:
+    def _map(self, start: Any) -> MapNode:
         entries: list[tuple[ScalarNode, Node]] = []
         last: Span | None = None
+        self._path.append("")
         while type(event := self._get_event()) is ScalarEvent:
             text = event.value
             key = ScalarNode(text, text, _style(event), _span(event))
-            value = self.node(self._get_event(), f"{path}.{text}" if path else text)
+            self._path[-1] = f".{text}"
+            value = self.node(self._get_event())
             last = value.span
             entries.append((key, value))
+        self._path.pop()
         span = _container_span(start, event, last)
         return MapNode(tuple(entries), bool(start.flow_style), span)
 
-    def _scalar(self, event: Any, path: str) -> ScalarNode:
+    def _scalar(self, event: Any) -> ScalarNode:
         text: str = event.value
         span = _span(event)
         if not event.implicit[0]:
@@ -162,19 +170,23 @@ class _Composer:
         try:
             return ScalarNode(read_plain(text), text, "plain", span)
         except NumberError as error:
+            self._refuse_number(str(error), span)
+            return ScalarNode(None, text, "plain", span)
+
+    def _refuse_number(self, reason: str, span: Span) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(
                 Problem(
                     "document.number",
-                    f"{str(error)[:1].upper()}{str(error)[1:]}.",
+                    f"{reason[:1].upper()}{reason[1:]}.",
                     line=span.line,
                     column=span.column,
                     end_line=span.end_line,
                     end_column=span.end_column,
-                    path=path,
+                    path=display("".join(self._path)[1:], 200),
                     hint="quote it to keep it as text",
                 )
             )
-            return ScalarNode(None, text, "plain", span)
 
 
 _NODE_STARTS = (ScalarEvent, MappingStartEvent, SequenceStartEvent)

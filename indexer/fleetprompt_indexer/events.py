@@ -14,6 +14,7 @@ from yaml import YAMLError
 from yaml.error import MarkedYAMLError
 from yaml.reader import ReaderError
 
+from fleetprompt_indexer.display import display
 from fleetprompt_indexer.json_events import JsonParser, Lines
 from fleetprompt_indexer.problem import Problem
 
@@ -170,7 +171,9 @@ def syntax_problem(error: YAMLError, text: str) -> Problem:
     start = error.context_mark
     if start is not None and start.line != line:
         message = f"{message[:-1]}; what it belongs to begins in line {start.line + 1}."
-    return Problem("document.syntax", message, line=line + 1, column=column + 1, hint=hint)
+    return Problem(
+        "document.syntax", display(message, 400), line=line + 1, column=column + 1, hint=hint
+    )
 
 
 def _explain(words: str, here: str, column: int) -> tuple[str, str | None]:

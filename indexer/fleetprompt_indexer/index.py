@@ -20,7 +20,7 @@ from fleetprompt_indexer.reader import packed_signature
 from fleetprompt_indexer.scan import visit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from fleetprompt_indexer.catalog import Catalog
@@ -43,9 +43,9 @@ class Change:
     kind: Kind
     root: bytes
     relative: bytes
-    workflow_id: str | None = None
-    """None for a file that is gone."""
+    workflow_id: str
     sha256: str | None = None
+    """None for a file that is gone, or cannot be read."""
 
     def to_json(self) -> dict[str, Any]:
         """The params of a `fleetprompt.workflow.…` notification."""
@@ -144,6 +144,21 @@ def index_root(catalog: Catalog, root: bytes) -> list[Change]:
     return changes
 
 
+def index_each(catalog: Catalog, roots: Collection[bytes]) -> list[Change]:
+    """`index_root` for many roots, with far fewer queries."""
+    changes: list[Change] = []
+    run = _Run(catalog, None, changes.append)
+    wanted = set(roots)
+    for root in _known(catalog):
+        if root.path in wanted:
+            run.look_at(root)
+    for path in roots:
+        if path not in run.seen:
+            run.look_at(KnownRoot(0, path, None, None, is_gone=False))
+    run.flush()
+    return changes
+
+
 class _Run:
     """One index run under way."""
 
@@ -218,9 +233,8 @@ class _Run:
         for entry in found.changed:
             update.changed.append((entry, _entry_signature(entry, now_ns)))
             self._note("changed" if entry.relative in root.files else "discovered", root, entry)
-        for relative in update.removed:
-            self.summary.removed += 1
-            self._changes.append(Change("removed", root.path, relative))
+        self._note_removed(root, update.removed)
+        self.summary.removed += len(update.removed)
         self.summary.found += len(found.changed) + len(found.touched) + len(found.unchanged)
         return update
 
@@ -229,7 +243,7 @@ class _Run:
         self.gone.append(root.path)
         if root.is_gone or root.root_id == 0:
             return None
-        self._changes.extend(Change("removed", root.path, name) for name in sorted(root.files))
+        self._note_removed(root, sorted(root.files))
         return RootUpdate(path=root.path, folders=None, config=None, is_gone=True)
 
     def _note(self, kind: Kind, root: KnownRoot, entry: Entry) -> None:
@@ -240,6 +254,13 @@ class _Run:
         self._changes.append(
             Change(kind, root.path, entry.relative, entry.workflow_id, entry.sha256)
         )
+
+    def _note_removed(self, root: KnownRoot, removed: list[bytes]) -> None:
+        if removed:
+            ids = self._catalog.workflow_ids(root.root_id)
+            for relative in removed:
+                workflow_id = ids.get(relative) or shown(relative)
+                self._changes.append(Change("removed", root.path, relative, workflow_id))
 
 
 def _known(catalog: Catalog) -> Iterator[KnownRoot]:

@@ -25,6 +25,7 @@ from yaml.events import (
     StreamStartEvent,
 )
 
+from fleetprompt_indexer.display import display
 from fleetprompt_indexer.problem import Problem, Refused
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ class JsonParser:
 
     def _refused(self, message: str, index: int) -> Refused:
         line, column = self._lines.position(min(index, len(self._text)))
+        message = display(message, 400)
         return Refused(Problem("document.syntax", message, line=line + 1, column=column + 1))
 
 

@@ -23,6 +23,7 @@ from yaml.events import (
     StreamEndEvent,
 )
 
+from fleetprompt_indexer.display import display
 from fleetprompt_indexer.events import decode, open_parser, syntax_problem
 from fleetprompt_indexer.problem import Problem, Refused
 from fleetprompt_indexer.scalars import NumberError, read_plain
@@ -193,7 +194,7 @@ def _walk_map(parser: EventParser, values: dict[str, Any], problems: list[Proble
             if keys is None:
                 index += 1
             else:
-                key = f"*{event.anchor}" if key is None else None
+                key = f"*{event.anchor[:80]}" if key is None else None
         else:  # the end of a map or a list
             if not stack:
                 return
@@ -218,7 +219,7 @@ def _value(event: Any, text: str, only: frozenset[str] | None) -> Any:
 
 
 def _alias(event: Any, problems: list[Problem], path: str) -> None:
-    message = f"`*{event.anchor}` is an alias; aliases are not supported."
+    message = f"`*{event.anchor[:80]}` is an alias; aliases are not supported."
     hint = "write the value out, or quote it when the `*` belongs to the text"
     _add(problems, _at(event, "document.alias", message, path, hint))
 
@@ -290,11 +291,11 @@ def _at(event: Any, code: str, message: str, path: str = "", hint: str | None = 
     start, end = event.start_mark, event.end_mark
     return Problem(
         code,
-        message,
+        display(message, 400),
         line=start.line + 1,
         column=start.column + 1,
         end_line=end.line + 1,
         end_column=end.column + 1,
-        path=path,
+        path=display(path, 200),
         hint=hint,
     )
