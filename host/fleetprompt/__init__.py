@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fleetprompt_protocol.version import __version__
 
+TYPE_CHECKING = False  # importing typing would double what `fleetprompt --version` costs
 if TYPE_CHECKING:
     from fleetprompt.client import Client
     from fleetprompt_protocol.errors import FleetPromptError

@@ -88,13 +88,13 @@ class AgentProcess:
             self._exit = asyncio.ensure_future(asyncio.to_thread(self._process.wait))
         return await asyncio.shield(self._exit)
 
-    async def end(self) -> int:
-        """The exit code, after at most `END_TIMEOUT_S`: an agent that stays is killed.
+    async def end(self, timeout_s: float = END_TIMEOUT_S) -> int:
+        """The exit code, after at most this long: an agent that stays is killed.
 
         Close its pipes first. Its supervisor ends every step when the agent is gone.
         """
         try:
-            async with asyncio.timeout(END_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 return await self.wait()
         except TimeoutError:
             self.kill()

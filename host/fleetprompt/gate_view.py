@@ -101,7 +101,7 @@ def _preview_lines(preview: Any, width: int, style: Style) -> list[str]:
     cut = len(lines) - _PREVIEW_LINES
     if cut > 0:
         lines = [*lines[:_PREVIEW_LINES], f"({cut} more lines)"]
-    head = fold("Preview (output of earlier steps: not checked, not to be trusted):", width - 2)
+    head = fold("Preview (made by earlier steps, not to be trusted):", width - 2)
     return [f"  {line}" for line in head] + [f"    {style.bar} {line}" for line in lines]
 
 

@@ -63,7 +63,7 @@ WORKFLOWS = {
     "blocked": """
         steps:
           - {id: before, command: cli true}
-          - {id: block, command: cli cat gate.fifo}
+          - {id: block, command: cli sh block.sh}
         """,
     "invalid": """
         steps:
@@ -75,18 +75,62 @@ WORKFLOWS = {
           - {id: print, command: "cli printf '\\033[2Jred\\342\\200\\256'"}
         """,
 }
-"""What the tests run. `publish.sh` appends a line to `published`; `gate.fifo` blocks its reader."""
+"""What the tests run; the scripts are those of `repository` and `Barrier`."""
 
 
 @pytest.fixture
 def repository(root: Path) -> Path:
-    """A repository with the workflows above and what they need."""
+    """A repository with the workflows above; `publish.sh` appends a line to `published`."""
     for name, text in WORKFLOWS.items():
         file = root / ".fleetprompt" / "workflows" / f"{name}.yaml"
         file.write_text(textwrap.dedent(text), encoding="utf-8")
     (root / "publish.sh").write_text('echo "$1" >> published\necho "published $1"\n')
-    os.mkfifo(root / "gate.fifo")
     return root
+
+
+class Barrier:
+    """A place in the workflow `blocked` where its step waits for the test.
+
+    Args:
+        root: The repository.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        for name in ("reached", "released"):
+            os.mkfifo(root / name)
+        # Both ends are held here, so that no open ever waits for a partner.
+        self._reached = os.open(root / "reached", os.O_RDWR | os.O_NONBLOCK)
+        self._released = os.open(root / "released", os.O_RDWR | os.O_NONBLOCK)
+        self.set_step()
+
+    def set_step(self, before: str = "") -> None:
+        """Let the step do this first, in shell."""
+        script = f'{before}\necho > reached\nread line < released\necho "$line"\n'
+        (self._root / "block.sh").write_text(script)
+
+    def wait(self) -> None:
+        """Return once the step is there."""
+        if not select.select([self._reached], [], [], 30)[0]:
+            pytest.fail("the step was not reached")
+        os.read(self._reached, 100)
+
+    def release(self, line: str) -> None:
+        """Let the step go on; it prints the line."""
+        os.write(self._released, f"{line}\n".encode())
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        os.close(self._reached)
+        os.close(self._released)
+
+
+@pytest.fixture
+def barrier(repository: Path) -> Iterator[Barrier]:
+    """The place where the workflow `blocked` waits."""
+    barrier = Barrier(repository)
+    yield barrier
+    barrier.close()
 
 
 @pytest.fixture
@@ -219,9 +263,14 @@ class Terminal:
 
     def end(self) -> int:
         """Wait for the process to end, showing the rest; gives its exit code."""
-        while self._read(30):
-            pass
-        return self.process.wait(timeout=30)
+        deadline = time.monotonic() + 30
+        while self._read(deadline - time.monotonic()):
+            if time.monotonic() > deadline:
+                break
+        try:
+            return self.process.wait(timeout=max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"the command did not end; shown was {self.seen!r}")
 
     def close(self) -> None:
         """End the process if it is still there."""

@@ -9,7 +9,6 @@ The one argument is a JSON object:
     end_at      "start" or "welcome": where it exits, with code 7
     asks        requests to the host after the handshake: [{method, params}]
     answers     by tool name: {chunks: [params …], result: {…}} or {error: {…}} or {exit: code}
-    ignore_end  whether it stays when its input ends
     heard       a file to which every message of the host is appended, one JSON line each
 """
 
@@ -17,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from typing import Any
 
@@ -84,8 +82,6 @@ def answer(message: dict[str, Any]) -> None:
 def main() -> None:
     if SCRIPT.get("end_at") == "start":
         sys.exit(7)
-    if SCRIPT.get("ignore_end"):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for request in SCRIPT.get("early", ()):
         ask(request["method"], request["params"])
     for _ in range(SCRIPT.get("hellos", 1)):
@@ -99,8 +95,6 @@ def main() -> None:
     while (message := receive()) is not None:
         if "method" in message and "id" in message:
             answer(message)
-    while SCRIPT.get("ignore_end"):
-        signal.pause()
 
 
 main()

@@ -70,9 +70,6 @@ def test_a_gate_that_is_left_open_can_be_approved_later(repository: Path, at_ter
     second.send("y\n")
     second.expect("published v1")
     assert second.end() == 0
-    third = at_terminal("approve")
-    third.expect("waits for no decision")
-    assert third.end() == 4
     assert published(repository) == ["v1"]
 
 
@@ -112,45 +109,40 @@ def test_ctrl_c_at_a_question_leaves_it_open(at_terminal: At, fleetprompt: Comma
     assert json.loads(fleetprompt("show", "--json").stdout)["status"] == "waiting"
 
 
-def test_ctrl_c_cancels_what_runs(repository: Path, at_terminal: At, fleetprompt: Command) -> None:
+def test_ctrl_c_cancels_what_runs(barrier: Any, at_terminal: At, fleetprompt: Command) -> None:
     terminal = at_terminal("run", "blocked", "--allow-side-effects")
-    with (repository / "gate.fifo").open("w"):  # opens once the step reads
-        terminal.send("\x03")
-        terminal.expect("Canceling the run.")
-        assert terminal.end() == 130
+    barrier.wait()
+    terminal.send("\x03")
+    terminal.expect("Canceling the run.")
+    assert terminal.end() == 130
     assert json.loads(fleetprompt("show", "--json").stdout)["status"] == "canceled"
 
 
 def test_a_second_ctrl_c_leaves_at_once(
-    repository: Path, at_terminal: At, fleetprompt: Command
+    barrier: Any, at_terminal: At, fleetprompt: Command
 ) -> None:
-    stubborn = "trap '' TERM; echo ready > ready.fifo; cat gate.fifo; cat gate.fifo"
-    (repository / "publish.sh").write_text(stubborn)
-    os.mkfifo(repository / "ready.fifo")
-    file = repository / ".fleetprompt" / "workflows" / "stubborn.yaml"
-    file.write_text("steps: [{id: stay, command: cli sh publish.sh}]")
-    terminal = at_terminal("run", "stubborn", "--allow-side-effects")
-    (repository / "ready.fifo").read_text()
+    barrier.set_step("trap '' TERM")
+    terminal = at_terminal("run", "blocked", "--allow-side-effects")
+    barrier.wait()
     terminal.send("\x03")
     terminal.expect("Canceling the run.")
     terminal.send("\x03")
     terminal.expect("fleetprompt resume ")
     assert terminal.end() == 130
-    done = fleetprompt("resume")
-    assert done.returncode == 130
+    assert fleetprompt("resume").returncode == 130
 
 
 def test_an_agent_that_dies_loses_nothing_and_repeats_nothing_silently(
-    repository: Path, at_terminal: At, fleetprompt: Command
+    barrier: Any, at_terminal: At, fleetprompt: Command
 ) -> None:
     terminal = at_terminal("run", "blocked", "--allow-side-effects")
-    with (repository / "gate.fifo").open("w"):  # opens once the step reads
-        children = subprocess.run(
-            ["pgrep", "-P", str(terminal.process.pid)], capture_output=True, text=True
-        )
-        os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
-        terminal.expect("code: protocol.closed")
-        assert terminal.end() == 1
+    barrier.wait()
+    children = subprocess.run(
+        ["pgrep", "-P", str(terminal.process.pid)], capture_output=True, text=True
+    )
+    os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+    terminal.expect("code: protocol.closed")
+    assert terminal.end() == 1
     resumed = fleetprompt("resume")
     assert resumed.returncode == 5
     assert "Nobody can tell whether this step took effect: block" in resumed.stderr
@@ -161,25 +153,28 @@ def test_an_agent_that_dies_loses_nothing_and_repeats_nothing_silently(
     again = at_terminal("resume", "--retry", "block")
     again.expect("Run it again? [y/N] ")
     again.send("y\n")
-    (repository / "gate.fifo").write_text("second time\n")
+    barrier.wait()
+    barrier.release("second time")
     again.expect("second time")
     assert again.end() == 0
 
 
-def test_an_unknown_outcome_can_be_told(repository: Path, at_terminal: At) -> None:
+def test_an_unknown_outcome_can_be_told(barrier: Any, at_terminal: At) -> None:
     terminal = at_terminal("run", "blocked", "--allow-side-effects")
-    with (repository / "gate.fifo").open("w"):  # opens once the step reads
-        terminal.process.kill()
-        terminal.process.wait(timeout=30)
-        resumed = at_terminal("resume")
-        resumed.expect("[retry/succeed/fail/LATER] ")
-        resumed.send("succeed\n")
-        resumed.expect("Its result as JSON")
-        resumed.send("{no\n")
-        resumed.expect("That is not JSON")
-        resumed.send('{"told": true}\n')
-        resumed.expect('"told": true')
-        assert resumed.end() == 0
+    barrier.wait()
+    terminal.process.kill()
+    terminal.process.wait(timeout=30)
+    resumed = at_terminal("resume")
+    resumed.expect("[retry/succeed/fail/LATER] ")
+    resumed.send("succeed\n")
+    resumed.expect("Its result as JSON")
+    resumed.send("{no\n")
+    resumed.expect("That is not JSON")
+    resumed.expect("Its result as JSON")
+    resumed.send('{"told": true}\n')
+    resumed.expect("✓ succeeded in")
+    assert '"told": true\n}' in resumed.seen
+    assert resumed.end() == 0
 
 
 def test_what_a_program_prints_cannot_move_the_cursor(at_terminal: At) -> None:

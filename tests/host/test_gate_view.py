@@ -42,7 +42,7 @@ def test_the_action_comes_first_then_the_author_then_the_preview() -> None:
         "    argv: gh release create 'v1 final'",
         "  The author asks:",
         "    Ship it?",
-        "  Preview (output of earlier steps: not checked, not to be trusted):",
+        "  Preview (made by earlier steps, not to be trusted):",
         "    │ 3 commits",
     ]
 

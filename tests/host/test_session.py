@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
+from fleetprompt.agent_process import AgentProcess
 from fleetprompt_protocol.errors import FleetPromptError, ProtocolError
 
 if TYPE_CHECKING:
@@ -251,7 +253,10 @@ def test_nothing_but_a_hello_is_answered_before_the_welcome(
     assert codes == ["protocol.not_ready"] * 3
 
 
-def test_an_agent_that_does_not_end_is_killed(scripted: Scripted) -> None:
-    client = scripted(ignore_end=True, answers={"fp_get_run": result_of(RUN)})
-    asyncio.run(get_run(client))
-    assert client.agent_exit_code == -9
+def test_an_agent_that_does_not_end_is_killed() -> None:
+    async def spawn_and_end() -> int:
+        process = AgentProcess(["sleep", "1000"], environ=os.environ)
+        process.transport.close()
+        return await process.end(timeout_s=0.2)
+
+    assert asyncio.run(spawn_and_end()) == -9
