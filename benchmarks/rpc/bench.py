@@ -8,14 +8,19 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 HERE = Path(__file__).parent
 FLOOR = [sys.executable, str(HERE / "floor_server.py")]
 PEER = [sys.executable, str(HERE / "peer_server.py")]
 
+Measure: TypeAlias = Callable[[list[str]], tuple[float, float]]
+Unit: TypeAlias = tuple[str, float, str]
 
-def message(number, method="echo", **params):
+
+def message(number: int, method: str = "echo", **params: object) -> bytes:
     body = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
     return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
@@ -23,7 +28,7 @@ def message(number, method="echo", **params):
 class Server:
     """A server process with its pipes."""
 
-    def __init__(self, command, **environment):
+    def __init__(self, command: list[str], **environment: str) -> None:
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -32,23 +37,29 @@ class Server:
             env={**os.environ, **environment},
         )
         self.pid = self.process.pid
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin = self.process.stdin.fileno()
+        self.stdout = self.process.stdout.fileno()
         self.buffer = b""
 
-    def line(self):
+    def line(self) -> bytes:
+        """The next line that it writes."""
         while b"\n" not in self.buffer:
-            data = os.read(self.process.stdout.fileno(), 1 << 16)
+            data = os.read(self.stdout, 1 << 16)
             if not data:
                 raise EOFError
             self.buffer += data
         line, _, self.buffer = self.buffer.partition(b"\n")
         return line
 
-    def send(self, data):
-        os.write(self.process.stdin.fileno(), data)
+    def send(self, data: bytes) -> None:
+        """Writes to it."""
+        os.write(self.stdin, data)
 
-    def exchange(self, data, lines):
+    def exchange(self, data: bytes, lines: int) -> None:
         """Writes all, reads that many lines, both at once."""
-        out, back = self.process.stdin.fileno(), self.process.stdout.fileno()
+        out, back = self.stdin, self.stdout
         os.set_blocking(out, False)
         view, seen = memoryview(data), 0
         while seen < lines:
@@ -59,20 +70,24 @@ class Server:
                 view = view[os.write(out, view[: 1 << 16]) :]
         os.set_blocking(out, True)
 
-    def cpu_s(self):
+    def cpu_s(self) -> float:
+        """CPU that it has used."""
         return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
 
-    def rss_mb(self):
+    def rss_mb(self) -> float:
+        """Memory that it holds."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * resource.getpagesize() / 1e6
 
-    def end(self):
-        self.process.stdin.close()
-        self.process.stdout.close()
+    def end(self) -> None:
+        """Closes its input and waits for its end."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
         self.process.wait()
 
 
-def spawn(command):
+def spawn(command: list[str]) -> tuple[float, float]:
     start = time.perf_counter()
     server = Server(command)
     server.send(message(1))
@@ -82,7 +97,7 @@ def spawn(command):
     return wall, cpu
 
 
-def sequential(command, calls=5000):
+def sequential(command: list[str], calls: int = 5000) -> tuple[float, float]:
     server = Server(command)
     server.send(message(0))
     server.line()
@@ -98,7 +113,7 @@ def sequential(command, calls=5000):
     return statistics.median(waits), cpu / calls
 
 
-def pipelined(command, calls=10_000):
+def pipelined(command: list[str], calls: int = 10_000) -> tuple[float, float]:
     server = Server(command)
     server.send(message(0))
     server.line()
@@ -109,9 +124,9 @@ def pipelined(command, calls=10_000):
     return wall / calls, cpu / calls
 
 
-def compare(name, measure, rounds, units):
+def compare(name: str, measure: Measure, rounds: int, units: list[Unit]) -> None:
     """Prints the best of each side, and the ratio; sides take turns, so that load hits both."""
-    results = {"floor": [], "peer": []}
+    results: dict[str, list[tuple[float, float]]] = {"floor": [], "peer": []}
     for _ in range(rounds):
         results["floor"].append(measure(FLOOR))
         results["peer"].append(measure(PEER))
@@ -125,7 +140,7 @@ def compare(name, measure, rounds, units):
         )
 
 
-def memory(calls=100_000):
+def memory(calls: int = 100_000) -> None:
     server = Server(PEER)
     sizes = []
     for part in range(10):
@@ -137,7 +152,7 @@ def memory(calls=100_000):
     print(f"RSS after each {calls // 10} calls, MB: {' '.join(f'{size:.1f}' for size in sizes)}")
 
 
-def held_back(method, **environment):
+def held_back(method: str, **environment: str) -> None:
     """How long one quick call takes while 1,000 slow ones run."""
     server = Server(PEER, **environment)
     server.send(message(0))
@@ -154,7 +169,7 @@ def held_back(method, **environment):
     print(f"{method} {environment or ''} behind 1,000 calls of 3 s: {wait * 1000:.1f} ms")
 
 
-def imports():
+def imports() -> None:
     """CPU of importing what the peer needs, above a bare interpreter."""
     for what in (
         "asyncio",
@@ -169,14 +184,14 @@ def imports():
         print(f"import {what:34} {(best - bare) * 1000:6.1f} ms CPU above asyncio")
 
 
-def _import_cpu(code):
+def _import_cpu(code: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def main():
+def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     cpu_and_wall = [("wall", 1e3, "ms"), ("CPU", 1e3, "ms")]
     compare("spawn to first answer", spawn, rounds * 2, cpu_and_wall)

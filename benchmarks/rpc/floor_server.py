@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from typing import Any
 
 try:
     import orjson
@@ -13,15 +14,15 @@ except ImportError:
 
     loads = json.loads
 
-    def dumps(value):
+    def dumps(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-async def echo(params):
+async def echo(params: Any) -> Any:
     return params
 
 
-async def sleep(params):
+async def sleep(params: Any) -> Any:
     await asyncio.sleep(params["seconds"])
     return params
 
@@ -29,14 +30,14 @@ async def sleep(params):
 METHODS = {"echo": echo, "sleep": sleep, "ping": echo}
 
 
-async def main():
+async def main() -> None:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1 << 26)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     transport, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(1, "wb", 0))
-    tasks = set()
+    tasks: set[asyncio.Task[None]] = set()
 
-    async def answer(message):
+    async def answer(message: Any) -> None:
         result = await METHODS[message["method"]](message.get("params", {}))
         transport.write(dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}) + b"\n")
 

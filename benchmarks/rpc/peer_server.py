@@ -1,6 +1,7 @@
 """The same methods behind the product's peer."""
 
 import os
+from typing import Any
 
 from fleetprompt_protocol.stdio import StdioTransport, claim_stdio
 
@@ -8,19 +9,19 @@ descriptors = claim_stdio()
 
 import asyncio  # noqa: E402 — the descriptors are claimed first
 
-from fleetprompt_protocol.peer import MAX_IN_FLIGHT, Peer  # noqa: E402 — same
+from fleetprompt_protocol.peer import MAX_IN_FLIGHT, CallContext, Peer  # noqa: E402 — same
 
 
-async def echo(_context, params):
+async def echo(_context: CallContext, params: Any) -> Any:
     return params
 
 
-async def sleep(_context, params):
+async def sleep(_context: CallContext, params: Any) -> Any:
     await asyncio.sleep(params["seconds"])
     return params
 
 
-async def main():
+async def main() -> None:
     peer = Peer(
         StdioTransport(*descriptors),
         {"echo": echo, "sleep": sleep},
