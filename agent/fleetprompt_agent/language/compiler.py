@@ -76,8 +76,8 @@ class _Compiler:
         self.last = self._drafts(self.workflow.finally_, "finally")
         self.by_id = self._index()
         self.inputs, self.required = read_inputs(self.workflow.inputs, report)
-        declared = {*self.workflow.inputs, *self._removed_entries("inputs")}
-        secrets = {*self.workflow.secrets, *self._removed_entries("secrets")}
+        declared = [*self.workflow.inputs, *self._removed_entries("inputs")]
+        secrets = [*self.workflow.secrets, *self._removed_entries("secrets")]
         self.scopes = Scopes(
             report, self.by_id, declared, secrets, self.inputs, is_graph=self.is_graph
         )
@@ -150,7 +150,7 @@ class _Compiler:
 
     def _removed_entries(self, field: str) -> list[str]:
         """Names that were declared wrongly: complaining of their use as well helps nobody."""
-        removed = self.shapes.removed
+        removed = sorted(self.shapes.removed, key=str)
         if (field,) in removed:
             node = self.report.node((field,))
             return list(node.to_python()) if isinstance(node, MapNode) else []
