@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from fleetprompt_protocol.errors import RequestError
 
@@ -12,13 +12,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleetprompt_agent.engine.engine import Engine
+    from fleetprompt_agent.engine.journal_port import JournalPort
     from fleetprompt_agent.language.loader import Compiled
     from fleetprompt_agent.steps.spawner import Spawner
     from fleetprompt_agent.steps.supervisor import Supervisor
     from fleetprompt_indexer.scan import ScanReport
 
+OpenJournal: TypeAlias = "Callable[[Path], JournalPort]"
+"""Gives the journal that is kept at a path in the state directory."""
+
 AGENT_ID = "com.fleetprompt.core"
 """Who this agent is to a router; its tools are `com.fleetprompt.core/fp_…`."""
+
+
+def open_sqlite_journal(path: Path) -> JournalPort:
+    """The journal in the SQLite file at the path."""
+    from fleetprompt_agent.engine.journal import Journal
+
+    return Journal(path)
 
 
 class Agent:
@@ -29,6 +40,7 @@ class Agent:
         supervisor: From `start_supervisor`; the agent owns it.
         allow_side_effects: The spawner's intent for every run of this process.
         may_run: Whether the host keeps up with what is sent to it.
+        open_journal: Opens the journal when a run is first asked for.
     """
 
     def __init__(
@@ -38,11 +50,13 @@ class Agent:
         *,
         allow_side_effects: bool = False,
         may_run: Callable[[], bool] = lambda: True,
+        open_journal: OpenJournal = open_sqlite_journal,
     ) -> None:
         self.root = root
         self.allow_side_effects = allow_side_effects
         self._supervisor = supervisor
         self._may_run = may_run
+        self._open_journal = open_journal
         self._engine: Engine | None = None
         self._spawner: Spawner | None = None
         self._interrupting: asyncio.Future[None] | None = None
@@ -65,14 +79,13 @@ class Agent:
 
     def _open_engine(self) -> Engine:
         from fleetprompt_agent.engine.engine import Engine
-        from fleetprompt_agent.engine.journal import Journal
         from fleetprompt_agent.engine.owner import Owner
         from fleetprompt_agent.state_dir import open_state_dir
         from fleetprompt_agent.steps.cli import CliRunner
         from fleetprompt_agent.steps.flow import FlowRunner
         from fleetprompt_agent.steps.spawner import Spawner
 
-        journal = Journal(open_state_dir(self.root) / "journal.db")
+        journal = self._open_journal(open_state_dir(self.root) / "journal.db")
         spawner = Spawner(self._supervisor)
         self._spawner = spawner
         return Engine(

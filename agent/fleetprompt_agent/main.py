@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fleetprompt_protocol.errors import FleetPromptError, OperatorError
 
 if TYPE_CHECKING:
+    from fleetprompt_agent.agent import OpenJournal
     from fleetprompt_agent.steps.supervisor import Supervisor
 
 TOKEN_NAME = "FLEETPROMPT_SESSION_TOKEN"  # noqa: S105 (the name of the variable, not a token)
@@ -21,8 +22,13 @@ FRAMING_NAME = "FLEETPROMPT_FRAMING"
 _FRAMINGS = ("auto", "newline", "content-length")
 
 
-def main(argv: list[str]) -> int:
-    """Serve a host on stdin and stdout; gives the exit code."""
+def main(argv: list[str], open_journal: OpenJournal | None = None) -> int:
+    """Serve a host on stdin and stdout; gives the exit code.
+
+    Args:
+        argv: What follows `fleetprompt agent`.
+        open_journal: Opens another journal than the SQLite file of the state directory.
+    """
     options = _parse(argv)
     parent_pid = os.getppid()
     token = os.environ.pop(TOKEN_NAME, None) or None
@@ -37,7 +43,7 @@ def main(argv: list[str]) -> int:
     except FleetPromptError as error:
         sys.stderr.write(f"fleetprompt: {error.message} [{error.code}]\n")
         return 2
-    return _serve(options, root, supervisor, (in_fd, out_fd), token, parent_pid)
+    return _serve(options, root, supervisor, (in_fd, out_fd), token, parent_pid, open_journal)
 
 
 def _parse(argv: list[str]) -> Any:
@@ -91,10 +97,11 @@ def _serve(
     descriptors: tuple[int, int],
     token: str | None,
     parent_pid: int,
+    open_journal: OpenJournal | None,
 ) -> int:
     import asyncio
 
-    from fleetprompt_agent.agent import Agent
+    from fleetprompt_agent.agent import Agent, open_sqlite_journal
     from fleetprompt_agent.dialects.session import Session, resume_interrupted
     from fleetprompt_protocol.log import configure
     from fleetprompt_protocol.stdio import StdioTransport
@@ -106,7 +113,11 @@ def _serve(
             return session.may_run()
 
         agent = Agent(
-            root, supervisor, allow_side_effects=options.allow_side_effects, may_run=may_run
+            root,
+            supervisor,
+            allow_side_effects=options.allow_side_effects,
+            may_run=may_run,
+            open_journal=open_journal or open_sqlite_journal,
         )
         session = Session(
             agent,

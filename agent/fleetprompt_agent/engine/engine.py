@@ -15,7 +15,7 @@ from fleetprompt_agent.engine import requests, tokens
 from fleetprompt_agent.engine.active import ActiveRun, Progress
 from fleetprompt_agent.engine.core.apply import apply, begin, fold
 from fleetprompt_agent.engine.core.events import Event, LeaseTaken, RunCreated
-from fleetprompt_agent.engine.journal import RunRow
+from fleetprompt_agent.engine.journal_port import RunRow
 from fleetprompt_agent.engine.runner import INBOX_POLL_S, Runner, now_ms
 from fleetprompt_agent.language.plan import canonical_json, plan_to_json
 from fleetprompt_protocol.errors import FleetPromptError, RequestError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fleetprompt_agent.engine.active import Listener
     from fleetprompt_agent.engine.core.events import Json
     from fleetprompt_agent.engine.core.state import RunState
-    from fleetprompt_agent.engine.journal import Journal
+    from fleetprompt_agent.engine.journal_port import JournalPort
     from fleetprompt_agent.engine.owner import Owner
     from fleetprompt_agent.engine.requests import Asker, Decide
     from fleetprompt_agent.language.plan import Plan
@@ -76,7 +76,7 @@ class Engine:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: JournalPort,
         project: str,
         owner: Owner,
         step_runners: Mapping[str, StepRunner],

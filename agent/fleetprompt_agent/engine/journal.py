@@ -1,35 +1,38 @@
-"""The journal: the events of every run, leases, the inbox and idempotency keys, in one SQLite file.
+"""The journal in one SQLite file: the events of every run, leases, the inbox, idempotency keys.
 
 Theory of operation. Only the process that holds a run's lease appends to it: `append` checks the
 lease's epoch in the same transaction as the rows, so a frozen owner that wakes up is fenced out.
 Others put requests into the unfenced inbox. A transaction that holds an event which must survive a
 power loss is committed with `synchronous=FULL`, any other with `NORMAL` (which survives the death
-of the process). Everything is synchronous and short; nothing is awaited inside a transaction.
+of the process); a full commit makes durable what was committed before it. What the methods promise
+is written in `journal_port`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from fleetprompt_agent.engine.core.events import Event, body_from, to_columns
-from fleetprompt_agent.engine.owner import Owner, boot_clock_s
+from fleetprompt_agent.engine.event_rows import COLUMNS, from_row, to_row
+from fleetprompt_agent.engine.journal_port import LEASE_S, InboxItem, RunRow
+from fleetprompt_agent.engine.lock_holder import writer_of
+from fleetprompt_agent.engine.owner import Owner, boot_clock_s, is_live
 from fleetprompt_protocol.errors import JournalError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fleetprompt_agent.engine.core.events import Event
+
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x464C5054
 """`FLPT`, in the header of the file: a foreign database is refused."""
-BUSY_TIMEOUT_MS = 5_000
+BUSY_TIMEOUT_S = 5.0
 """How long a writer waits for another; a transaction takes a few milliseconds."""
-LEASE_S = 20.0
-"""A lease that is not renewed for so long may be taken over; owners renew every quarter of it."""
 
 _SCHEMA = """
 CREATE TABLE runs (
@@ -60,104 +63,93 @@ CREATE TABLE run_keys (
 ) WITHOUT ROWID;
 """
 
-_INSERT_EVENT = (
-    "INSERT INTO events (run_id, seq, at, type, step_path, attempt, data, tenant, actor_type,"
-    " actor_id, request_id, correlation_id, causation_id, event_id)"
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-)
-_SELECT_EVENTS = (
-    "SELECT seq, at, type, step_path, attempt, data, tenant, actor_type, actor_id, request_id,"
-    " correlation_id, causation_id, event_id FROM events WHERE run_id = ? AND seq > ? ORDER BY seq"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """What is known of a run without reading its events."""
-
-    run_id: str
-    project: str
-    workflow_id: str
-    correlation_id: str
-    created_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class InboxItem:
-    """A request to the owner of a run."""
-
-    id: int
-    run_id: str
-    kind: str
-    """`cancel`, `decide`, `reissue`."""
-    body: dict[str, Any]
+_EVENT_COLUMNS = ", ".join(COLUMNS)
+_INSERT_EVENT = f"INSERT INTO events (run_id, {_EVENT_COLUMNS}) VALUES (?{',?' * len(COLUMNS)})"  # noqa: S608 (constants)
+_SELECT_EVENTS = f"SELECT {_EVENT_COLUMNS} FROM events WHERE run_id = ? AND seq > ? ORDER BY seq"  # noqa: S608 (constants)
+_SELECT_RUNS = "SELECT run_id, project, workflow_id, correlation_id, created_ms FROM runs"
 
 
 class Journal:
-    """One open journal file. Not shared between threads."""
+    """One open journal file: a `JournalPort`. Not shared between threads.
 
-    def __init__(self, path: Path) -> None:
-        """Open the file at `path`, or make it.
+    Args:
+        path: The file; it is made when there is none.
+        lease_s: See `journal_port.LEASE_S`.
+        busy_timeout_s: How long a transaction waits for the one of another process.
 
-        Raises:
-            JournalError: it cannot be opened, is foreign, or is of another version.
-        """
+    Raises:
+        JournalError: it cannot be opened, is foreign, or is of another version.
+    """
+
+    def __init__(
+        self, path: Path, *, lease_s: float = LEASE_S, busy_timeout_s: float = BUSY_TIMEOUT_S
+    ) -> None:
         self.path = path
+        self.lease_s = lease_s
+        self._busy_timeout_s = busy_timeout_s
         self._in_transaction = False
         self._full = False
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
-            path.chmod(0o600)
-            self._prepare()
+            _make_private(path)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=busy_timeout_s)
         except (sqlite3.Error, OSError) as error:
             raise self._error(error) from error
+        try:
+            self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            self._db.close()
+            raise self._error(error) from error
+        except JournalError:
+            self._db.close()
+            raise
 
     def _prepare(self) -> None:
         db = self._db
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        application = db.execute("PRAGMA application_id").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise JournalError(
-                "journal.version",
-                f"The journal {self.path} has format {version}; this version reads up to "
-                f"{SCHEMA_VERSION}. Use the newer version, or another FLEETPROMPT_HOME.",
-            )
-        if version == 0:
+        if self._is_new():
             # The journal mode cannot change inside a transaction; WAL is kept in the file.
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("BEGIN IMMEDIATE")
-            if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    db.execute("ROLLBACK")
-                    raise JournalError(
-                        "journal.corrupt",
-                        f"{self.path} is not a journal of FleetPrompt. Move it away.",
-                    )
+            # Another process may have been as quick.
+            if self._is_new():
                 for statement in _SCHEMA.split(";"):
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             db.execute("COMMIT")
-        elif application != APPLICATION_ID:
+        self._check_version()
+        db.execute("PRAGMA synchronous=NORMAL")
+
+    def _is_new(self) -> bool:
+        """Whether the file is an empty database, which may become a journal."""
+        return not (
+            self._db.execute("PRAGMA user_version").fetchone()[0]
+            or self._db.execute("PRAGMA application_id").fetchone()[0]
+            or self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        )
+
+    def _check_version(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if self._db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise JournalError(
                 "journal.corrupt", f"{self.path} is not a journal of FleetPrompt. Move it away."
             )
-        db.execute("PRAGMA synchronous=NORMAL")
+        if version != SCHEMA_VERSION:
+            raise JournalError(
+                "journal.version",
+                f"The journal {self.path} has format {version}; this version reads format "
+                f"{SCHEMA_VERSION}. Use the version that wrote it, or another FLEETPROMPT_HOME.",
+                details={"format": version, "supported": SCHEMA_VERSION},
+            )
 
     def close(self) -> None:
         """Close the file; leases that are held run out."""
         self._db.close()
 
+    # Transactions
+
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
-        """Everything inside is committed at once, or not at all.
-
-        Args:
-            durable: It must survive a power loss when the block has ended.
-
-        Raises:
-            JournalError: the journal is busy, full, read-only or damaged; nothing was written.
-        """
+        """See `journal_port.Transactions`."""
         if self._in_transaction:
             yield
             return
@@ -172,31 +164,33 @@ class Journal:
         try:
             yield
             self._db.execute("COMMIT")
-        except BaseException as error:
+        except sqlite3.Error as error:
             self._rollback()
-            if isinstance(error, sqlite3.Error):
-                raise self._error(error) from error
+            raise self._error(error) from error
+        except BaseException:
+            self._rollback()
             raise
         finally:
             self._in_transaction = False
 
     def _rollback(self) -> None:
-        try:
+        # An error such as a full disk may have rolled back already; what else fails here leaves the
+        # transaction without its commit all the same.
+        with suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            raise self._error(error) from error
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Within a transaction: what is inside can fail without taking the rest with it."""
+        """See `journal_port.Transactions`."""
         self._db.execute("SAVEPOINT run")
         try:
             yield
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK TO run")
-                self._db.execute("RELEASE run")
+            with suppress(sqlite3.Error):
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK TO run")
+                    self._db.execute("RELEASE run")
             raise
         self._db.execute("RELEASE run")
 
@@ -204,10 +198,13 @@ class Journal:
         text = str(error)
         code = getattr(error, "sqlite_errorname", "") or ""
         if "BUSY" in code or "LOCKED" in code:
+            pid = writer_of(self.path)
+            who = "Another process" if pid is None else f"Process {pid}"
             return JournalError(
                 "journal.busy",
-                f"Another process has held the journal {self.path} for {BUSY_TIMEOUT_MS / 1000:g} "
-                "s. Try again; if it stays so, look which process has the file open.",
+                f"{who} has held the journal {self.path} for {self._busy_timeout_s:g} s; nothing "
+                "was lost. Try again; if it stays so, look what that process does.",
+                details={} if pid is None else {"pid": pid},
                 retryable=True,
             )
         if "CORRUPT" in code or "NOTADB" in code:
@@ -222,10 +219,16 @@ class Journal:
             retryable=True,
         )
 
+    def _read(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
     # Runs and events
 
     def create_run(self, row: RunRow, *, tenant: str, parent_run_id: str | None) -> None:
-        """Make the run known; its events follow in the same transaction."""
+        """See `journal_port.EventStore`."""
         self._db.execute(
             "INSERT INTO runs (run_id, project, tenant, workflow_id, correlation_id,"
             " parent_run_id, created_ms) VALUES (?,?,?,?,?,?,?)",
@@ -236,11 +239,7 @@ class Journal:
         )  # fmt: skip
 
     def append(self, run_id: str, epoch: int, events: list[Event]) -> None:
-        """Add the events, if the lease of this epoch still holds.
-
-        Raises:
-            JournalError: `journal.fenced` when another process has taken over the run.
-        """
+        """See `journal_port.EventStore`."""
         held = self._db.execute("SELECT epoch FROM leases WHERE run_id = ?", (run_id,)).fetchone()
         if held is None or held[0] != epoch:
             raise JournalError(
@@ -248,88 +247,84 @@ class Journal:
                 f"Run {run_id} has been taken over by another process; this one leaves it alone.",
                 details={"run_id": run_id},
             )
-        self._db.executemany(_INSERT_EVENT, [_row(run_id, event) for event in events])
+        self._db.executemany(_INSERT_EVENT, [(run_id, *to_row(event)) for event in events])
 
     def load(self, run_id: str, after: int = 0) -> list[Event]:
-        """The run's events after the given number, in order; empty when there is no such run.
-
-        Raises:
-            JournalError: `journal.corrupt`, naming the run and the row.
-        """
+        """See `journal_port.EventStore`."""
         try:
             rows = self._db.execute(_SELECT_EVENTS, (run_id, after)).fetchall()
         except sqlite3.Error as error:
-            raise self._error(error) from error
-        return [_event(run_id, row) for row in rows]
+            if "UTF-8" not in str(error):
+                raise self._error(error) from error
+            raise JournalError(
+                "journal.corrupt",
+                f"The events of run {run_id} cannot be read: {error}. Other runs are not affected.",
+                details={"run_id": run_id},
+            ) from error
+        return [from_row(run_id, row) for row in rows]
 
     def get_run(self, run_id: str) -> RunRow | None:
-        """The run of this very id."""
-        row = self._db.execute(f"{_SELECT_RUNS} WHERE run_id = ?", (run_id,)).fetchone()
-        return RunRow(*row) if row else None
+        """See `journal_port.RunIndex`."""
+        rows = self._read(f"{_SELECT_RUNS} WHERE run_id = ?", (run_id,))
+        return RunRow(*rows[0]) if rows else None
 
     def find_runs(self, project: str, prefix: str, limit: int = 20) -> list[RunRow]:
-        """The project's runs whose id begins so, newest first."""
-        rows = self._db.execute(
-            f"{_SELECT_RUNS} WHERE project = ? AND substr(run_id, 1, ?) = ?"
+        """See `journal_port.RunIndex`."""
+        if not prefix:
+            return self.list_runs(project, limit=limit)
+        if not prefix.isascii():
+            return []  # no id begins so
+        after_all = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        rows = self._read(
+            f"{_SELECT_RUNS} WHERE project = ? AND run_id >= ? AND run_id < ?"
             " ORDER BY created_ms DESC, run_id DESC LIMIT ?",
-            (project, len(prefix), prefix, limit),
-        ).fetchall()
+            (project, prefix, after_all, limit),
+        )
         return [RunRow(*row) for row in rows]
 
     def list_runs(
         self, project: str, *, limit: int, before: tuple[int, str] | None = None
     ) -> list[RunRow]:
-        """The project's runs, newest first, those before `(created_ms, run_id)` if given."""
+        """See `journal_port.RunIndex`."""
         at, run_id = before or (1 << 62, "")
-        rows = self._db.execute(
+        rows = self._read(
             f"{_SELECT_RUNS} WHERE project = ? AND (created_ms, run_id) < (?, ?)"
             " ORDER BY created_ms DESC, run_id DESC LIMIT ?",
             (project, at, run_id, limit),
-        ).fetchall()
+        )
         return [RunRow(*row) for row in rows]
 
     def runs_of(self, project: str, correlation_id: str) -> list[RunRow]:
-        """The project's runs on one timeline, oldest first."""
-        rows = self._db.execute(
+        """See `journal_port.RunIndex`."""
+        rows = self._read(
             f"{_SELECT_RUNS} WHERE correlation_id = ? AND project = ? ORDER BY created_ms, run_id",
             (correlation_id, project),
-        ).fetchall()
+        )
         return [RunRow(*row) for row in rows]
 
     # Leases
 
     def acquire(self, run_id: str, owner: Owner) -> int:
-        """The epoch of a lease that this owner now holds; call it within a transaction.
-
-        Raises:
-            RequestError: `run.conflict`: another process owns the run and may be alive.
-        """
+        """See `journal_port.Leases`; call it within a transaction."""
         text = owner.to_text()
         row = self._db.execute(
             "SELECT owner, epoch, expires_boot_s FROM leases WHERE run_id = ?", (run_id,)
         ).fetchone()
         epoch = 1 if row is None else row[1] + 1
-        if row is not None and row[0] is not None and row[0] != text and _is_live(row[0], row[2]):
-            other = Owner.from_text(row[0])
-            raise RequestError(
-                "run.conflict",
-                f"Run {run_id} is owned by process {other.pid if other else '?'}. "
-                "Wait for it, or ask again when it has ended.",
-                details={"run_id": run_id, "owner_pid": other.pid if other else None},
-                retryable=True,
-            )
+        if row is not None and row[0] is not None and row[0] != text and is_live(row[0], row[2]):
+            raise owned_elsewhere(run_id, row[0])
         self._db.execute(
             "INSERT INTO leases (run_id, owner, epoch, expires_boot_s) VALUES (?,?,?,?)"
             " ON CONFLICT (run_id) DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch,"
             " expires_boot_s = excluded.expires_boot_s",
-            (run_id, text, epoch, boot_clock_s() + LEASE_S),
+            (run_id, text, epoch, boot_clock_s() + self.lease_s),
         )
         return epoch
 
     def renew(self, held: dict[str, int]) -> set[str]:
-        """Prolong the leases (run id to epoch); gives the runs that were taken over meanwhile."""
+        """See `journal_port.Leases`; call it within a transaction."""
         lost = set()
-        expires = boot_clock_s() + LEASE_S
+        expires = boot_clock_s() + self.lease_s
         for run_id, epoch in held.items():
             changed = self._db.execute(
                 "UPDATE leases SET expires_boot_s = ? WHERE run_id = ? AND epoch = ?",
@@ -340,53 +335,52 @@ class Journal:
         return lost
 
     def release(self, run_id: str, epoch: int) -> None:
-        """Give the lease back, if it is still this one."""
+        """See `journal_port.Leases`."""
         self._db.execute(
             "UPDATE leases SET owner = NULL, expires_boot_s = 0 WHERE run_id = ? AND epoch = ?",
             (run_id, epoch),
         )
 
     def has_live_owner(self, run_id: str) -> bool:
-        """Whether some process holds the run's lease and is not provably dead."""
-        row = self._db.execute(
-            "SELECT owner, expires_boot_s FROM leases WHERE run_id = ?", (run_id,)
-        ).fetchone()
-        return row is not None and row[0] is not None and _is_live(row[0], row[1])
+        """See `journal_port.Leases`."""
+        rows = self._read("SELECT owner, expires_boot_s FROM leases WHERE run_id = ?", (run_id,))
+        return bool(rows) and rows[0][0] is not None and is_live(*rows[0])
 
     # The inbox
 
     def post(self, run_id: str, kind: str, body: dict[str, Any]) -> None:
-        """Leave a request for the run's owner."""
+        """See `journal_port.Inbox`."""
         self._db.execute(
             "INSERT INTO inbox (run_id, kind, body) VALUES (?,?,?)",
             (run_id, kind, json.dumps(body, allow_nan=False)),
         )
 
     def read_inbox(self, run_id: str) -> list[InboxItem]:
-        """The run's requests, oldest first; they stay until `clear_inbox`."""
-        rows = self._db.execute(
+        """See `journal_port.Inbox`."""
+        rows = self._read(
             "SELECT id, kind, body FROM inbox WHERE run_id = ? ORDER BY id", (run_id,)
-        ).fetchall()
+        )
         return [InboxItem(row[0], run_id, row[1], json.loads(row[2])) for row in rows]
 
     def clear_inbox(self, run_id: str, up_to_id: int) -> None:
-        """Remove the requests that have been answered, in the transaction that answers them."""
+        """See `journal_port.Inbox`."""
         self._db.execute("DELETE FROM inbox WHERE run_id = ? AND id <= ?", (run_id, up_to_id))
 
     def has_requests(self, run_id: str, after_id: int) -> bool:
-        """Whether a request came in after the given one."""
-        row = self._db.execute(
-            "SELECT 1 FROM inbox WHERE run_id = ? AND id > ? LIMIT 1", (run_id, after_id)
-        ).fetchone()
-        return row is not None
+        """See `journal_port.Inbox`."""
+        return bool(
+            self._read(
+                "SELECT 1 FROM inbox WHERE run_id = ? AND id > ? LIMIT 1", (run_id, after_id)
+            )
+        )
 
     def runs_with_requests(self) -> set[str]:
-        """The ids of runs that have something in the inbox."""
-        return {row[0] for row in self._db.execute("SELECT DISTINCT run_id FROM inbox")}
+        """See `journal_port.Inbox`."""
+        return {row[0] for row in self._read("SELECT DISTINCT run_id FROM inbox")}
 
     def data_version(self) -> int:
-        """A number that changes when another process has written."""
-        value: int = self._db.execute("PRAGMA data_version").fetchone()[0]
+        """See `journal_port.Inbox`."""
+        value: int = self._read("PRAGMA data_version")[0][0]
         return value
 
     # Idempotency keys
@@ -394,7 +388,7 @@ class Journal:
     def claim_key(
         self, scope: str, key: str, fingerprint: str, run_id: str, now_ms: int
     ) -> tuple[str, str]:
-        """The `(run_id, fingerprint)` that hold the key: these, or those of whoever came first."""
+        """See `journal_port.RunKeys`."""
         self._db.execute(
             "INSERT OR IGNORE INTO run_keys (scope, key, fingerprint, run_id, created_ms)"
             " VALUES (?,?,?,?,?)",
@@ -406,45 +400,19 @@ class Journal:
         return row[0], row[1]
 
 
-_SELECT_RUNS = "SELECT run_id, project, workflow_id, correlation_id, created_ms FROM runs"
-
-
-def _is_live(owner_text: str, expires_boot_s: float) -> bool:
-    owner = Owner.from_text(owner_text)
-    if owner is None or owner.is_gone():
-        return False
-    return expires_boot_s > boot_clock_s()
-
-
-def _row(run_id: str, event: Event) -> tuple[Any, ...]:
-    type_, step_path, attempt, data = to_columns(event.body)
-    return (
-        run_id, event.seq, event.at_ms, type_, step_path, attempt,
-        json.dumps(data, separators=(",", ":"), allow_nan=False), event.tenant,
-        event.actor_type, event.actor_id, event.request_id, event.correlation_id,
-        event.causation_id, event.event_id,
-    )  # fmt: skip
-
-
-def _event(run_id: str, row: tuple[Any, ...]) -> Event:
-    seq, at, type_, step_path, attempt, data, tenant, actor_type, actor_id, *ids = row
-    try:
-        body = body_from(type_, step_path, attempt, json.loads(data))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise JournalError(
-            "journal.corrupt",
-            f"Event {seq} of run {run_id} cannot be read. Other runs are not affected.",
-            details={"run_id": run_id, "seq": seq},
-        ) from error
-    return Event(
-        seq=seq,
-        at_ms=at,
-        body=body,
-        event_id=ids[3],
-        request_id=ids[0],
-        correlation_id=ids[1],
-        causation_id=ids[2],
-        actor_type=actor_type,
-        actor_id=actor_id,
-        tenant=tenant,
+def owned_elsewhere(run_id: str, owner_text: str) -> RequestError:
+    """The refusal of a run that another process, which may be alive, owns."""
+    other = Owner.from_text(owner_text)
+    return RequestError(
+        "run.conflict",
+        f"Run {run_id} is owned by process {other.pid if other else '?'}. "
+        "Wait for it, or ask again when it has ended.",
+        details={"run_id": run_id, "owner_pid": other.pid if other else None},
+        retryable=True,
     )
+
+
+def _make_private(path: Path) -> None:
+    """Make the file with mode 0600, which SQLite then gives to the files beside it."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))

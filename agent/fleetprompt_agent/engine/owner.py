@@ -67,6 +67,14 @@ class Owner:
         return self.supervisor is None or not _lives(self.supervisor, self.supervisor_start)
 
 
+def is_live(owner_text: str, expires_boot_s: float) -> bool:
+    """Whether a lease of this owner, which ends at that reading of the boot clock, holds."""
+    owner = Owner.from_text(owner_text)
+    if owner is None or owner.is_gone():
+        return False
+    return expires_boot_s > boot_clock_s()
+
+
 def boot_clock_s() -> float:
     """Seconds since boot, the time asleep included: it never goes back."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

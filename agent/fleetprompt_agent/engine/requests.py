@@ -22,7 +22,7 @@ from fleetprompt_protocol.errors import RequestError
 if TYPE_CHECKING:
     from fleetprompt_agent.engine.core.events import Body, Json
     from fleetprompt_agent.engine.core.state import GateState, RunState
-    from fleetprompt_agent.engine.journal import InboxItem
+    from fleetprompt_agent.engine.journal_port import InboxItem
 
 DECISIONS: dict[GateKind, tuple[Decision, ...]] = {
     "effects": ("approve", "deny"),

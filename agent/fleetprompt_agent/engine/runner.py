@@ -51,7 +51,6 @@ from fleetprompt_agent.engine.core.events import (
 )
 from fleetprompt_agent.engine.core.outcomes import judge
 from fleetprompt_agent.engine.core.schedule import run_timeout_s
-from fleetprompt_agent.engine.journal import LEASE_S
 from fleetprompt_protocol.errors import FleetPromptError, JournalError
 from fleetprompt_protocol.ids import new_id
 from fleetprompt_protocol.log import get_logger
@@ -61,7 +60,7 @@ if TYPE_CHECKING:
 
     from fleetprompt_agent.engine.core.events import Body
     from fleetprompt_agent.engine.core.state import RunState
-    from fleetprompt_agent.engine.journal import Journal
+    from fleetprompt_agent.engine.journal_port import JournalPort
     from fleetprompt_agent.engine.requests import Asker
     from fleetprompt_agent.steps.contract import StepRequest, StepRunner
 
@@ -97,7 +96,7 @@ class Runner:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: JournalPort,
         step_runners: Mapping[str, StepRunner],
         may_run: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -119,7 +118,7 @@ class Runner:
         self.wake(run)
         if self._inbox_timer is None:
             self._inbox_timer = self._loop.call_later(INBOX_POLL_S, self._look_into_inbox)
-            self._renew_timer = self._loop.call_later(LEASE_S / 4, self._renew)
+            self._renew_timer = self._loop.call_later(self._journal.lease_s / 4, self._renew)
 
     def wake(self, run: ActiveRun) -> None:
         """Look at the run in the next turn."""
@@ -520,7 +519,7 @@ class Runner:
                     details={"run_id": run_id},
                 ),
             )
-        self._renew_timer = self._loop.call_later(LEASE_S / 4, self._renew)
+        self._renew_timer = self._loop.call_later(self._journal.lease_s / 4, self._renew)
 
 
 def _is_due(state: RunState, body: Body) -> bool:

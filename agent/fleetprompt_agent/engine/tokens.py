@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import secrets
 
+from fleetprompt_protocol.ids import is_id
+
 PREFIX = "fpg_"
 """Makes a token recognisable, so that redaction finds it in text."""
 
@@ -27,7 +29,9 @@ def gate_of(token: str) -> tuple[str, str] | None:
         return None
     gate_id = token.removeprefix(PREFIX).rpartition(".")[0]
     run_id, mark, number = gate_id.rpartition(".g")
-    return (run_id, gate_id) if mark and run_id and number.isdecimal() else None
+    if not mark or not is_id(run_id) or not (number.isascii() and number.isdecimal()):
+        return None
+    return run_id, gate_id
 
 
 def matches(token: str, kept_hash: str) -> bool:

@@ -7,8 +7,9 @@ columns: `step_path` and `attempt` have columns of their own, every other field 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, TypeAlias
+from dataclasses import MISSING, Field, dataclass, fields
+from types import NoneType
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 Json: TypeAlias = Any
 
@@ -54,6 +55,8 @@ class RunCancelRequested:
     reason: str | None = None
     timed_out: bool = False
     """The run's own deadline passed: it ends as failed (`run.timeout`), not as canceled."""
+    ends_finally: bool = False
+    """`finally` has used up its time: it ends too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +311,41 @@ _DATA_FIELDS: dict[str, tuple[str, ...]] = {
     name: tuple(field.name for field in fields(kind) if field.name not in _COLUMNS)
     for name, kind in BODIES.items()
 }
+_SHAPES: dict[str, tuple[type, ...]] = {
+    "str": (str,), "int": (int,), "float": (int, float), "bool": (bool,),
+    "str | None": (str, NoneType), "int | None": (int, NoneType),
+    "float | None": (int, float, NoneType),
+    "Effect": (str,), "GateKind": (str,), "Decision": (str,),
+    "plan": (dict,), "inputs": (dict,), "error": (dict, NoneType), "result": (dict, NoneType),
+}  # fmt: skip
+"""What JSON a field may hold, by its name or its annotation; any, when neither stands here."""
+_WORDS: dict[str, frozenset[str]] = {
+    name: frozenset(get_args(words))
+    for name, words in (("Effect", Effect), ("GateKind", GateKind), ("Decision", Decision))
+}
+
+
+class _Slot(NamedTuple):
+    """One field of a body, as it is read."""
+
+    name: str
+    shapes: tuple[type, ...]
+    words: frozenset[str]
+    is_null_when_absent: bool
+    """Null is left out by `to_columns`; a field without a default may still be null."""
+
+
+def _slot(field: Field[Any]) -> _Slot:
+    text = str(field.type)
+    shapes = _SHAPES.get(field.name, _SHAPES.get(text, ()))
+    may_be_null = not shapes or NoneType in shapes
+    has_default = field.default is not MISSING
+    return _Slot(field.name, shapes, _WORDS.get(text, frozenset()), may_be_null and not has_default)
+
+
+_SLOTS: dict[str, tuple[_Slot, ...]] = {
+    name: tuple(_slot(field) for field in fields(kind)) for name, kind in BODIES.items()
+}
 
 
 def to_columns(body: Body) -> tuple[str, str | None, int | None, dict[str, Json]]:
@@ -328,26 +366,22 @@ def to_columns(body: Body) -> tuple[str, str | None, int | None, dict[str, Json]
 def body_from(
     type_: str, step_path: str | None, attempt: int | None, data: dict[str, Json]
 ) -> Body:
-    """The body that `to_columns` took apart.
+    """The body that `to_columns` took apart; `data` is used up.
 
     Raises:
         KeyError: no such event type.
         TypeError: the columns and the data do not make such a body.
     """
-    kind = BODIES[type_]
-    values = dict(data)
     if step_path is not None:
-        values["step_path"] = step_path
+        data["step_path"] = step_path
     if attempt is not None:
-        values["attempt"] = attempt
-    for field in fields(kind):
-        # Null is left out by `to_columns`; a field without a default may still be null.
-        if field.name not in values and field.name in (
-            "cwd",
-            "intent",
-            "result",
-            "error",
-            "action",
-        ):
-            values[field.name] = None
-    return kind(**values)
+        data["attempt"] = attempt
+    for name, shapes, words, is_null_when_absent in _SLOTS[type_]:
+        if name not in data:
+            if is_null_when_absent:
+                data[name] = None
+        elif shapes and type(data[name]) not in shapes:
+            raise TypeError(f"{type_}.{name} is {type(data[name]).__name__}")
+        elif words and data[name] not in words:
+            raise TypeError(f"{type_}.{name} is {data[name]!r}")
+    return BODIES[type_](**data)
