@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from yaml.events import MappingStartEvent, ScalarEvent, SequenceStartEvent
-
 from fleetprompt_indexer.display import display
 from fleetprompt_indexer.events import decode, open_parser
 from fleetprompt_indexer.problem import Problem
@@ -21,9 +19,7 @@ from fleetprompt_protocol.errors import WorkflowError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from yaml.events import Event
-
-    from fleetprompt_indexer.events import Format
+    from fleetprompt_indexer.events import EventParser, Format
 
 Style = Literal["plain", "quoted", "block"]
 """`plain`: no quotes. `quoted`: single or double quotes. `block`: after `|` or `>`."""
@@ -113,7 +109,7 @@ def compose(data: bytes, *, format: Format, file: str) -> MapNode:  # noqa: A002
     parser = open_parser(text, format=format)
     for _ in range(2):  # the starts of stream and document
         parser.get_event()
-    composer = _Composer(parser.get_event)
+    composer = _Composer(parser)
     root = composer.node(parser.get_event())
     if composer.problems:
         raise _error((*head.problems, *composer.problems), file)
@@ -124,47 +120,63 @@ def compose(data: bytes, *, format: Format, file: str) -> MapNode:  # noqa: A002
 class _Composer:
     """Turns events into nodes; recursion is bound by the walker's depth limit."""
 
-    def __init__(self, get_event: Callable[[], Event]) -> None:
-        self._get_event = get_event
+    def __init__(self, parser: EventParser) -> None:
+        self._get_event: Callable[[], Any] = parser.get_event
+        self._position = parser.position
+        self._scalar_type = parser.scalar
+        self._list_type = parser.list_start
+        self._map_type = parser.map_start
         self._path: list[str] = []
         self.problems: list[Problem] = []
 
     def node(self, event: Any) -> Node:
         kind = type(event)
-        if kind is ScalarEvent:
+        if kind is self._scalar_type:
             return self._scalar(event)
-        if kind is SequenceStartEvent:
-            return self._list(event)
-        return self._map(event)
+        return self._list(event) if kind is self._list_type else self._map(event)
 
     def _list(self, start: Any) -> ListNode:
         items: list[Node] = []
+        node_types = (self._scalar_type, self._list_type, self._map_type)
         self._path.append("")
-        while type(event := self._get_event()) in _NODE_STARTS:
+        while type(event := self._get_event()) in node_types:
             self._path[-1] = f"[{len(items)}]"
             items.append(self.node(event))
         self._path.pop()
-        last = items[-1].span if items else None
-        return ListNode(tuple(items), bool(start.flow_style), _container_span(start, event, last))
+        span = self._container_span(start, event, items[-1].span if items else None)
+        return ListNode(tuple(items), bool(start.flow_style), span)
 
     def _map(self, start: Any) -> MapNode:
         entries: list[tuple[ScalarNode, Node]] = []
         last: Span | None = None
         self._path.append("")
-        while type(event := self._get_event()) is ScalarEvent:
-            text = event.value
-            key = ScalarNode(text, text, _style(event), _span(event))
+        while type(event := self._get_event()) is self._scalar_type:
+            text: str = event.value
+            key = ScalarNode(text, text, _style(event), self._span(event, event))
             self._path[-1] = f".{text}"
             value = self.node(self._get_event())
             last = value.span
             entries.append((key, value))
         self._path.pop()
-        span = _container_span(start, event, last)
+        span = self._container_span(start, event, last)
         return MapNode(tuple(entries), bool(start.flow_style), span)
+
+    def _span(self, first: Any, last: Any) -> Span:
+        line, column = self._position(first.start_mark)
+        end_line, end_column = self._position(last.end_mark)
+        return Span(line + 1, column + 1, end_line + 1, end_column + 1)
+
+    def _container_span(self, start: Any, end: Any, last: Span | None) -> Span:
+        # A block map "ends" where the next token begins; its last value ends where a reader would
+        # say that the map does.
+        span = self._span(start, end)
+        if start.flow_style or last is None:
+            return span
+        return Span(span.line, span.column, last.end_line, last.end_column)
 
     def _scalar(self, event: Any) -> ScalarNode:
         text: str = event.value
-        span = _span(event)
+        span = self._span(event, event)
         if not event.implicit[0]:
             return ScalarNode(text, text, _style(event), span)
         try:
@@ -189,26 +201,10 @@ class _Composer:
             )
 
 
-_NODE_STARTS = (ScalarEvent, MappingStartEvent, SequenceStartEvent)
-
-
 def _style(event: Any) -> Style:
     if event.implicit[0]:
         return "plain"
     return "block" if event.style in ("|", ">") else "quoted"
-
-
-def _span(event: Any) -> Span:
-    start, end = event.start_mark, event.end_mark
-    return Span(start.line + 1, start.column + 1, end.line + 1, end.column + 1)
-
-
-def _container_span(start: Any, end: Any, last: Span | None) -> Span:
-    # A block map "ends" where the next token begins; its last value ends where a reader would say.
-    begin, mark = start.start_mark, end.end_mark
-    if start.flow_style or last is None:
-        return Span(begin.line + 1, begin.column + 1, mark.line + 1, mark.column + 1)
-    return Span(begin.line + 1, begin.column + 1, last.end_line, last.end_column)
 
 
 def _error(problems: Sequence[Problem], file: str) -> WorkflowError:

@@ -10,8 +10,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from yaml import YAMLError
 from yaml.error import MarkedYAMLError
+from yaml.events import (
+    AliasEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
 from yaml.reader import ReaderError
 
 from fleetprompt_indexer.display import display
@@ -21,22 +27,46 @@ from fleetprompt_indexer.problem import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from yaml.events import Event
+    from yaml import YAMLError
 
 Format = Literal["yaml", "json"]
 
 BOM = "\ufeff"
 
-PARSER_ERRORS = (YAMLError,)
-"""What `get_event` of a YAML parser raises for a text that is not well-formed."""
-
 
 class EventParser(Protocol):
-    """Gives one event after the other, the last one a `StreamEndEvent`."""
+    """Gives one event after the other, the last one of type `stream_end`."""
+
+    scalar: Any
+    """The types of its events; one of another type is an end."""
+    map_start: Any
+    list_start: Any
+    alias: Any
+    stream_end: Any
 
     @property
-    def get_event(self) -> Callable[[], Event]:
+    def get_event(self) -> Callable[[], Any]:
         """Give the next event."""
+
+    def position(self, mark: Any) -> tuple[int, int]:
+        """Line and column of an event's mark, both from 0."""
+
+
+class YamlParser:
+    """PyYAML's parser and its types of events."""
+
+    scalar: Any = ScalarEvent
+    map_start: Any = MappingStartEvent
+    list_start: Any = SequenceStartEvent
+    alias: Any = AliasEvent
+    stream_end: Any = StreamEndEvent
+
+    def __init__(self, parser: Any) -> None:
+        self.get_event: Callable[[], Any] = parser.get_event
+
+    def position(self, mark: Any) -> tuple[int, int]:
+        """Line and column of an event's mark, both from 0."""
+        return mark.line, mark.column
 
 
 def open_parser(text: str, *, format: Format) -> EventParser:  # noqa: A002  # the word users know
@@ -45,10 +75,7 @@ def open_parser(text: str, *, format: Format) -> EventParser:  # noqa: A002  # t
     Raises:
         yaml.YAMLError: The first characters cannot be read; `syntax_problem` explains it.
     """
-    if format == "json":
-        return JsonParser(text)
-    parser: EventParser = _yaml_parser(text)
-    return parser
+    return JsonParser(text) if format == "json" else YamlParser(_yaml_parser(text))
 
 
 def decode(data: bytes) -> tuple[str, list[Problem]]:

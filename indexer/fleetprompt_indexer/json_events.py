@@ -1,7 +1,7 @@
-"""JSON text as the events that libyaml gives for YAML, with a position for each.
+"""JSON text as a stream of events, as libyaml gives them for YAML, with a position for each.
 
 The standard library's reader gives no positions, lets the last of two equal keys win, and accepts
-`NaN`. With the same events, one walker and one composer serve both formats.
+`NaN`. With the same stream, one walker and one composer serve both formats.
 """
 
 from __future__ import annotations
@@ -10,20 +10,7 @@ import re
 from bisect import bisect_right
 from json import JSONDecodeError
 from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed leaves it out
-from typing import TYPE_CHECKING, Any
-
-from yaml.events import (
-    DocumentEndEvent,
-    DocumentStartEvent,
-    Event,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-    StreamEndEvent,
-    StreamStartEvent,
-)
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fleetprompt_indexer.display import display
 from fleetprompt_indexer.problem import Problem, Refused
@@ -31,29 +18,13 @@ from fleetprompt_indexer.problem import Problem, Refused
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TOKEN = re.compile(
-    r"[ \t\n\r]*(?:"
-    r"(?P<sign>[{}\[\],:])"
-    r'|(?P<quote>")'
-    r"|(?P<plain>-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|true|false|null)"
-    r")"
-)
 _SPACE = re.compile(r"[ \t\n\r]*")
+_PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|true|false|null")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
-_PLAIN = (True, False)
-_QUOTED = (False, True)
-
-_EXPECTED = {
-    "value": "a value",
-    "value or end": "a value or `]`",
-    "key": "a key in double quotes",
-    "key or end": "a key in double quotes or `}`",
-    "colon": "`:`",
-    "comma": "`,` or the closing bracket",
-    "nothing": "the end of the file",
-}
+_IS_PLAIN = (True, False)
+_IS_QUOTED = (False, True)
 
 
 class Lines:
@@ -68,113 +39,175 @@ class Lines:
         return line, index - self._starts[line]
 
 
-class _Mark:
-    """A position that is computed when it is asked for; stands in for libyaml's mark."""
+class JsonScalar(NamedTuple):
+    """A text, number or word; the marks are places in the text, and the fields those of PyYAML."""
 
-    __slots__ = ("_lines", "index")
+    value: str
+    implicit: tuple[bool, bool]
+    style: str
+    start_mark: int
+    end_mark: int
+    anchor: None = None
+    tag: None = None
 
-    def __init__(self, lines: Lines, index: int) -> None:
-        self._lines = lines
-        self.index = index
 
-    @property
-    def line(self) -> int:
-        return self._lines.position(self.index)[0]
+class JsonMapStart(NamedTuple):
+    """A `{`."""
 
-    @property
-    def column(self) -> int:
-        return self._lines.position(self.index)[1]
+    start_mark: int
+    end_mark: int
+    flow_style: bool = True
+    anchor: None = None
+    tag: None = None
+
+
+class JsonListStart(NamedTuple):
+    """A `[`."""
+
+    start_mark: int
+    end_mark: int
+    flow_style: bool = True
+    anchor: None = None
+    tag: None = None
+
+
+class JsonEnd(NamedTuple):
+    """The end of a map, a list or the document."""
+
+    start_mark: int
+    end_mark: int
+
+
+class JsonStreamEnd(NamedTuple):
+    """The end of the text."""
+
+    start_mark: int
+    end_mark: int
+
+
+JsonEvent = JsonScalar | JsonMapStart | JsonListStart | JsonEnd | JsonStreamEnd
 
 
 class JsonParser:
-    """Gives the events of one JSON text, one at a time, as `yaml.CParser` does."""
+    """Gives the events of one JSON text, one at a time."""
+
+    scalar: Any = JsonScalar
+    map_start: Any = JsonMapStart
+    list_start: Any = JsonListStart
+    alias: Any = None  # there are none
+    stream_end: Any = JsonStreamEnd
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._lines = Lines(text)
+        self._lines: Lines | None = None
         self.get_event = self._events().__next__
 
-    def _events(self) -> Iterator[Event]:
-        text, mark = self._text, self._mark
-        open_signs: list[str] = []
-        start = mark(0)
-        yield StreamStartEvent(start, start)
-        index = 0
-        if _SPACE.fullmatch(text):
-            end = mark(len(text))
-            yield StreamEndEvent(end, end)
+    def position(self, mark: int) -> tuple[int, int]:
+        """Line and column of an event's mark, both from 0."""
+        if self._lines is None:
+            self._lines = Lines(self._text)
+        return self._lines.position(min(mark, len(self._text)))
+
+    def _events(self) -> Iterator[JsonEvent]:
+        text, size = self._text, len(self._text)
+        space, plain = _SPACE.match, _PLAIN.match
+        yield JsonEnd(0, 0)  # the start of the stream, which nobody looks at
+        index = space(text, 0).end()  # type: ignore[union-attr]  # it matches nothing, too
+        if index == size:
+            yield JsonStreamEnd(size, size)
             return
-        yield DocumentStartEvent(start, start)
-        state = "value"
-        while state != "nothing":
-            token = _TOKEN.match(text, index)
-            if token is None:
-                raise self._unexpected(state, index)
-            kind = token.lastgroup
-            begin = token.start(kind or 0)
-            index = token.end()
-            if kind == "sign":
-                sign = token["sign"]
-                if sign in "{[" and state.startswith("value"):
-                    open_signs.append(sign)
-                    is_map = sign == "{"
-                    event = MappingStartEvent if is_map else SequenceStartEvent
-                    yield event(None, None, True, mark(begin), mark(index), True)
-                    state = "key or end" if is_map else "value or end"
+        yield JsonEnd(0, 0)  # the start of the document
+        closers: list[str] = []
+        closer = ""  # of the innermost map or list; empty outside
+        expected = "a value"
+        while True:
+            # Here stands a value, or the closing bracket of an empty map or list.
+            sign = text[index : index + 1]
+            if sign == closer and expected == "a value or `]`":
+                yield JsonEnd(index, index + 1)
+                index += 1
+                closer = closers.pop()
+            elif sign == '"':
+                value, end = self._string(index)
+                yield JsonScalar(value, _IS_QUOTED, sign, index, end)
+                index = end
+            elif sign == "[":
+                index += 1
+                yield JsonListStart(index - 1, index)
+                closers.append(closer)
+                closer = "]"
+                index = space(text, index).end()  # type: ignore[union-attr]
+                expected = "a value or `]`"
+                continue
+            elif sign == "{":
+                index += 1
+                yield JsonMapStart(index - 1, index)
+                closers.append(closer)
+                closer = "}"
+                index = space(text, index).end()  # type: ignore[union-attr]
+                if text[index : index + 1] != "}":
+                    key, index = self._key(index, "a key in double quotes or `}`")
+                    yield key
+                    expected = "a value"
                     continue
-                if sign == "," and state == "comma":
-                    state = "key" if open_signs[-1] == "{" else "value"
-                    continue
-                if sign == ":" and state == "colon":
-                    state = "value"
-                    continue
-                closes = open_signs and sign == ("}" if open_signs[-1] == "{" else "]")
-                if not closes or state not in ("comma", "key or end", "value or end"):
-                    raise self._unexpected(state, begin)
-                ended = MappingEndEvent if open_signs.pop() == "{" else SequenceEndEvent
-                yield ended(mark(begin), mark(index))
-            elif kind == "quote":
-                if state in ("comma", "colon"):
-                    raise self._unexpected(state, begin)
-                value, index = self._string(begin)
-                yield ScalarEvent(None, None, _QUOTED, value, mark(begin), mark(index), '"')
-                if state.startswith("key"):
-                    state = "colon"
-                    continue
+                yield JsonEnd(index, index + 1)
+                index += 1
+                closer = closers.pop()
+            elif match := plain(text, index):
+                end = match.end()
+                yield JsonScalar(match.group(), _IS_PLAIN, "", index, end)
+                index = end
             else:
-                if not state.startswith("value"):
-                    raise self._unexpected(state, begin)
-                yield ScalarEvent(None, None, _PLAIN, token["plain"], mark(begin), mark(index), "")
-            state = "comma" if open_signs else "nothing"
-        end_of_space = _SPACE.match(text, index)
-        if end_of_space is not None and end_of_space.end() != len(text):
-            raise self._unexpected(state, index)
-        end = mark(len(text))
-        yield DocumentEndEvent(end, end)
-        yield StreamEndEvent(end, end)
+                raise self._unexpected(expected, index)
+            # Here a value has ended: close what ends with it, then go on behind a comma.
+            index = space(text, index).end()  # type: ignore[union-attr]
+            while closer and text[index : index + 1] == closer:
+                yield JsonEnd(index, index + 1)
+                index = space(text, index + 1).end()  # type: ignore[union-attr]
+                closer = closers.pop()
+            if not closer:
+                break
+            if text[index : index + 1] != ",":
+                raise self._unexpected(f"`,` or `{closer}`", index)
+            index = space(text, index + 1).end()  # type: ignore[union-attr]
+            expected = "a value"
+            if closer == "}":
+                key, index = self._key(index, "a key in double quotes")
+                yield key
+        if index != size:
+            raise self._unexpected("the end of the file", index)
+        yield JsonEnd(size, size)
+        yield JsonStreamEnd(size, size)
+
+    def _key(self, index: int, expected: str) -> tuple[JsonScalar, int]:
+        """The key that stands here, and where its value begins."""
+        text = self._text
+        if text[index : index + 1] != '"':
+            raise self._unexpected(expected, index)
+        value, end = self._string(index)
+        after = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+        if text[after : after + 1] != ":":
+            raise self._unexpected("`:`", after)
+        begin = _SPACE.match(text, after + 1).end()  # type: ignore[union-attr]
+        return JsonScalar(value, _IS_QUOTED, '"', index, end), begin
 
     def _string(self, begin: int) -> tuple[str, int]:
         value: str
         end: int
         try:
-            value, end = scanstring(self._text, begin + 1, True)
+            value, end = scanstring(self._text, begin + 1, True)  # strict
         except JSONDecodeError as error:
             raise self._refused(f"{_plain_words(error.msg)}.", error.pos) from None
         if not value.isascii() and _SURROGATE.search(value):
             raise self._refused("Half of a surrogate pair is not a character.", begin)
         return value, end
 
-    def _mark(self, index: int) -> Any:  # the events want PyYAML's own class
-        return _Mark(self._lines, index)
-
-    def _unexpected(self, state: str, index: int) -> Refused:
-        space = _SPACE.match(self._text, index)
-        index = space.end() if space else index
+    def _unexpected(self, expected: str, index: int) -> Refused:
         found = f"`{self._text[index]}`" if index < len(self._text) else "the end of the file"
-        return self._refused(f"Expected {_EXPECTED[state]}, found {found}.", index)
+        return self._refused(f"Expected {expected}, found {found}.", index)
 
     def _refused(self, message: str, index: int) -> Refused:
-        line, column = self._lines.position(min(index, len(self._text)))
+        line, column = self.position(index)
         message = display(message, 400)
         return Refused(Problem("document.syntax", message, line=line + 1, column=column + 1))
 

@@ -14,14 +14,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from yaml import YAMLError
-from yaml.events import (
-    AliasEvent,
-    DocumentEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceStartEvent,
-    StreamEndEvent,
-)
 
 from fleetprompt_indexer.display import display
 from fleetprompt_indexer.events import decode, open_parser, syntax_problem
@@ -85,9 +77,10 @@ def walk(data: bytes, *, format: Format) -> Head:  # noqa: A002  # the word user
     values: dict[str, Any] = {}
     try:
         parser = open_parser(text, format=format)
-        if _enter(parser, problems):
-            _walk_map(parser, values, problems)
-            _leave(parser, problems)
+        findings = _Findings(parser, problems, "&" in text or "!" in text)
+        _enter(parser, findings)
+        _walk_map(parser, values, findings)
+        _leave(parser, findings)
     except YAMLError as error:
         problems.append(syntax_problem(error, text))
     except Refused as refused:
@@ -97,58 +90,47 @@ def walk(data: bytes, *, format: Format) -> Head:  # noqa: A002  # the word user
     return Head(values, tuple(problems))
 
 
-class _Enough(Exception):  # noqa: N818  # not an error: the findings are the answer
-    """There are as many findings as are told."""
-
-
-def _enter(parser: EventParser, problems: list[Problem]) -> bool:
+def _enter(parser: EventParser, findings: _Findings) -> None:
     parser.get_event()
-    if type(parser.get_event()) is StreamEndEvent:
+    if type(parser.get_event()) is parser.stream_end:
         raise Refused(Problem("document.empty", "The file is empty.", line=1, column=1))
     root = parser.get_event()
-    _check_properties(root, problems, 0)
-    if type(root) is not MappingStartEvent:
-        raise Refused(
-            _at(root, "document.not_a_map", "The file is not a map of keys such as `steps:`.")
-        )
-    return True
+    findings.check_properties(root)
+    if type(root) is not parser.map_start:
+        message = "The file is not a map of keys such as `steps:`."
+        raise Refused(findings.at(root, "document.not_a_map", message))
 
 
-def _leave(parser: EventParser, problems: list[Problem]) -> None:
+def _leave(parser: EventParser, findings: _Findings) -> None:
+    parser.get_event()  # the end of the document
     event = parser.get_event()
-    if type(event) is DocumentEndEvent:
-        event = parser.get_event()
-    if type(event) is not StreamEndEvent:
-        problems.append(
-            _at(
-                event,
-                "document.multiple",
-                "A second document begins here; a file holds one workflow.",
-                hint="put it into a file of its own",
-            )
-        )
+    if type(event) is not parser.stream_end:
+        message = "A second document begins here; a file holds one workflow."
+        hint = "put it into a file of its own"
+        findings.add(event, "document.multiple", message, hint=hint)
 
 
-def _walk_map(parser: EventParser, values: dict[str, Any], problems: list[Problem]) -> None:
+def _walk_map(parser: EventParser, values: dict[str, Any], findings: _Findings) -> None:
     # Invariants. `keys` maps the innermost map's keys to their marks, or is None inside a list.
     # `key` is a key whose value is awaited. `sink` is what is being built for the innermost
     # container, or None. `only` limits which keys of a map are built (and makes their scalars
     # text); a list hands it to the maps in it. `stack` holds the same five of the containers
     # around. Events are let go at once: a hundred kept ones would set off the collector.
-    get_event = parser.get_event
+    get_event, has_properties = parser.get_event, findings.may_have_properties
+    scalar, map_start, list_start = parser.scalar, parser.map_start, parser.list_start
+    alias = parser.alias
     stack: list[_Frame] = []
     keys: dict[str, Any] | None = {}
     key: str | None = None
     index = 0
     sink: Any = values
     only: frozenset[str] | None = WANTED
-    anchors = 0
     for _ in range(MAX_EVENTS):
         event: Any = get_event()
         kind = type(event)
-        if kind is ScalarEvent:
-            if event.anchor is not None or event.tag is not None:
-                anchors = _check_properties(event, problems, anchors)
+        if kind is scalar:
+            if has_properties and (event.anchor is not None or event.tag is not None):
+                findings.check_properties(event)
             text = event.value
             if keys is None:
                 index += 1
@@ -156,24 +138,24 @@ def _walk_map(parser: EventParser, values: dict[str, Any], problems: list[Proble
                     sink.append(_value(event, text, only))
             elif key is None:
                 if text in keys:
-                    _duplicate(event, keys[text], problems, _path(stack, keys, text, index))
+                    findings.duplicate(event, keys[text], _path(stack, keys, text, index))
                 elif not text or text == "<<":
-                    _odd_key(event, problems)
+                    findings.odd_key(event)
                 keys[text] = event.start_mark
                 key = text
             else:
                 if sink is not None and (only is None or key in only):
                     sink[key] = _value(event, text, only)
                 key = None
-        elif kind is MappingStartEvent or kind is SequenceStartEvent:
-            if event.anchor is not None or event.tag is not None:
-                anchors = _check_properties(event, problems, anchors)
+        elif kind is map_start or kind is list_start:
+            if has_properties and (event.anchor is not None or event.tag is not None):
+                findings.check_properties(event)
             if keys is not None and key is None:
-                raise Refused(_complex_key(event))
+                raise Refused(findings.at(event, *_COMPLEX_KEY))
             if len(stack) + 1 >= MAX_DEPTH:
                 message = f"Maps and lists are nested deeper than {MAX_DEPTH} levels."
-                raise Refused(_at(event, "document.too_deep", message))
-            is_map = kind is MappingStartEvent
+                raise Refused(findings.at(event, "document.too_deep", message))
+            is_map = kind is map_start
             inner: Any = None
             if sink is not None and (keys is None or only is None or key in only):
                 inner = {} if is_map else []
@@ -189,12 +171,12 @@ def _walk_map(parser: EventParser, values: dict[str, Any], problems: list[Proble
             key = None
             index = 0
             sink = inner
-        elif kind is AliasEvent:
-            _alias(event, problems, _path(stack, keys, key, index))
+        elif kind is alias:
+            findings.alias(event, _path(stack, keys, key, index))
             if keys is None:
                 index += 1
             else:
-                key = f"*{event.anchor[:80]}" if key is None else None
+                key = "*" if key is None else None
         else:  # the end of a map or a list
             if not stack:
                 return
@@ -204,7 +186,15 @@ def _walk_map(parser: EventParser, values: dict[str, Any], problems: list[Proble
             else:
                 key = None
     message = f"The file has more than {MAX_EVENTS:,} parts."
-    raise Refused(_at(event, "document.too_complex", message))
+    raise Refused(findings.at(event, "document.too_complex", message))
+
+
+_COMPLEX_KEY = (
+    "document.key",
+    "A key is a map or a list; keys are text.",
+    "",
+    'quote the value when it begins with a bracket, as in "${{ … }}" or "{{ … }}"',
+)
 
 
 def _value(event: Any, text: str, only: frozenset[str] | None) -> Any:
@@ -218,65 +208,7 @@ def _value(event: Any, text: str, only: frozenset[str] | None) -> Any:
     return text if only is not None and value is not None else value
 
 
-def _alias(event: Any, problems: list[Problem], path: str) -> None:
-    message = f"`*{event.anchor[:80]}` is an alias; aliases are not supported."
-    hint = "write the value out, or quote it when the `*` belongs to the text"
-    _add(problems, _at(event, "document.alias", message, path, hint))
-
-
-def _check_properties(event: Any, problems: list[Problem], anchors: int) -> int:
-    """Note a tag or an anchor too many; gives the number of anchors so far."""
-    tag = getattr(event, "tag", None)
-    if tag is not None:
-        message = f"The tag `{tag[:80]}` is not supported."
-        hint = "remove it, or quote the value when the `!` belongs to it"
-        _add(problems, _at(event, "document.tag", message, hint=hint))
-    if getattr(event, "anchor", None) is not None and type(event) is not AliasEvent:
-        anchors += 1
-        if anchors == MAX_ANCHORS + 1:
-            message = f"The file has more than {MAX_ANCHORS} anchors (`&name`)."
-            _add(problems, _at(event, "document.anchors", message, hint="remove them"))
-    return anchors
-
-
-def _duplicate(event: Any, first: Any, problems: list[Problem], path: str) -> None:
-    name = getattr(event, "value", "")[:80]
-    line, column = first.line + 1, first.column + 1
-    message = f"The key `{name}` stands twice; first in line {line}, column {column}."
-    _add(problems, _at(event, "document.duplicate_key", message, path, "remove one of them"))
-
-
-def _odd_key(event: Any, problems: list[Problem]) -> None:
-    if not event.implicit[0]:
-        return
-    if event.value == "<<":
-        message = "The merge key `<<` is not supported."
-        _add(problems, _at(event, "document.merge_key", message, hint="write the keys out"))
-    elif not event.value:
-        _add(problems, _at(event, "document.key", "There is no key before the `:`."))
-
-
-def _complex_key(event: Any) -> Problem:
-    return _at(
-        event,
-        "document.key",
-        "A key is a map or a list; keys are text.",
-        hint='quote the value when it begins with a bracket, as in "${{ … }}" or "{{ … }}"',
-    )
-
-
-def _add(problems: list[Problem], problem: Problem) -> None:
-    problems.append(problem)
-    if len(problems) >= MAX_PROBLEMS:
-        raise _Enough
-
-
-def _path(
-    stack: list[_Frame],
-    keys: dict[str, Any] | None,
-    key: str | None,
-    index: int,
-) -> str:
+def _path(stack: list[_Frame], keys: dict[str, Any] | None, key: str | None, index: int) -> str:
     """Where the walk stands: `steps[2].env`."""
     parts: list[str] = []
     for outer_keys, outer_key, outer_index, _, _ in (*stack, (keys, key, index, None, None)):
@@ -287,15 +219,75 @@ def _path(
     return "".join(parts)
 
 
-def _at(event: Any, code: str, message: str, path: str = "", hint: str | None = None) -> Problem:
-    start, end = event.start_mark, event.end_mark
-    return Problem(
-        code,
-        display(message, 400),
-        line=start.line + 1,
-        column=start.column + 1,
-        end_line=end.line + 1,
-        end_column=end.column + 1,
-        path=display(path, 200),
-        hint=hint,
-    )
+class _Enough(Exception):  # noqa: N818  # not an error: the findings are the answer
+    """There are as many findings as are told."""
+
+
+class _Findings:
+    """The findings of one walk, each with the place of its event."""
+
+    def __init__(
+        self, parser: EventParser, problems: list[Problem], may_have_properties: bool
+    ) -> None:
+        self.may_have_properties = may_have_properties
+        """Whether the text has a sign with which an anchor or a tag begins."""
+        self._parser = parser
+        self._problems = problems
+        self._anchors = 0
+
+    def add(
+        self, event: Any, code: str, message: str, path: str = "", hint: str | None = None
+    ) -> None:
+        self._problems.append(self.at(event, code, message, path, hint))
+        if len(self._problems) >= MAX_PROBLEMS:
+            raise _Enough
+
+    def at(
+        self, event: Any, code: str, message: str, path: str = "", hint: str | None = None
+    ) -> Problem:
+        line, column = self._parser.position(event.start_mark)
+        end_line, end_column = self._parser.position(event.end_mark)
+        return Problem(
+            code,
+            display(message, 400),
+            line=line + 1,
+            column=column + 1,
+            end_line=end_line + 1,
+            end_column=end_column + 1,
+            path=display(path, 200),
+            hint=hint,
+        )
+
+    def check_properties(self, event: Any) -> None:
+        """Note a tag, or an anchor too many."""
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            message = f"The tag `{tag[:80]}` is not supported."
+            hint = "remove it, or quote the value when the `!` belongs to it"
+            self.add(event, "document.tag", message, hint=hint)
+        if getattr(event, "anchor", None) is not None and type(event) is not self._parser.alias:
+            self._anchors += 1
+            if self._anchors == MAX_ANCHORS + 1:
+                message = f"The file has more than {MAX_ANCHORS} anchors (`&name`)."
+                self.add(event, "document.anchors", message, hint="remove them")
+
+    def duplicate(self, event: Any, first_mark: Any, path: str) -> None:
+        line, column = self._parser.position(first_mark)
+        name = event.value[:80]
+        message = f"The key `{name}` stands twice; first in line {line + 1}, column {column + 1}."
+        self.add(event, "document.duplicate_key", message, path, "remove one of them")
+
+    def odd_key(self, event: Any) -> None:
+        """Note a key that is empty or `<<`, unless it is in quotes."""
+        if not event.implicit[0]:
+            return
+        if event.value == "<<":
+            message = "The merge key `<<` is not supported."
+            self.add(event, "document.merge_key", message, hint="write the keys out")
+        else:
+            self.add(event, "document.key", "There is no key before the `:`.")
+
+    def alias(self, event: Any, path: str) -> None:
+        message = f"`*{event.anchor[:80]}` is an alias; aliases are not supported."
+        hint = "write the value out, or quote it when the `*` belongs to the text"
+        self.add(event, "document.alias", message, path, hint)
