@@ -36,6 +36,7 @@ class Command:
 
 COMMANDS: tuple[Command, ...] = (
     Command("list", "List the workflows of a repository", "catalog"),
+    Command("index", "Bring the catalog of workflows up to date", "index"),
     Command("describe", "Show what a workflow takes, gives and does", "workflow"),
     Command("validate", "Check workflows without running them", "workflow"),
     Command("run", "Run a workflow and follow it to its end", "run"),
@@ -152,6 +153,9 @@ def _report(error: FleetPromptError, options: argparse.Namespace) -> int:
         from fleetprompt.state_files import log_path
 
         lines.append(f"  log: {log_path('agent')}")
+    run_id = (error.details or {}).get("run_id")
+    if error.code == "protocol.closed" and isinstance(run_id, str):
+        lines.append(f"next: fleetprompt resume {run_id}")
     write_lines(lines, sys.stderr)
     return exit_code_of_error(error)
 

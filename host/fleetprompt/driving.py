@@ -15,6 +15,7 @@ from fleetprompt.gate_view import gate_lines
 from fleetprompt.output import stderr_style, width_of, write_json, write_lines
 from fleetprompt.results import RunResult
 from fleetprompt.run_view import outputs_text, summary_lines
+from fleetprompt_protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
     import argparse
@@ -58,6 +59,10 @@ async def drive(
                 hint = f" `fleetprompt resume {run}` continues it." if run else ""
                 write_lines([f"Left; the run is not cancelled.{hint}"], sys.stderr)
                 return ExitCode.CANCELED
+            except ProtocolError as error:
+                if error.code == "protocol.closed" and follower.run_id is not None:
+                    error.details = {**(error.details or {}), "run_id": follower.run_id}
+                raise
     finally:
         if terminal is not None:
             terminal.close()

@@ -58,6 +58,8 @@ _BY_STATUS = {
 
 def exit_code_of_error(error: FleetPromptError) -> ExitCode:
     """The exit code for a command that ended with this error."""
+    if error.code == "protocol.closed" and "run_id" in (error.details or {}):
+        return ExitCode.INTERRUPTED
     if error.code in _BY_CODE:
         return _BY_CODE[error.code]
     family = error.code.partition(".")[0]

@@ -6,25 +6,20 @@ import os
 import secrets
 import traceback
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MAX_LOG_BYTES = 8 * 1024 * 1024
 """Past this a log is put aside; one old one is kept."""
 
 
-def state_directory() -> Path:
-    """Where FleetPrompt keeps its state: `FLEETPROMPT_HOME`, or the platform's place for it."""
-    home = os.environ.get("FLEETPROMPT_HOME")
-    if home:
-        return Path(home)
-    import platformdirs
-
-    return platformdirs.user_state_path("fleetprompt")
-
-
 def log_path(name: str) -> Path:
     """Where the log with this name (`agent`, `host`) is kept."""
-    return state_directory() / "log" / f"{name}.log"
+    from fleetprompt_agent.state_dir import state_dir_path
+
+    return state_dir_path() / "log" / f"{name}.log"
 
 
 def open_log(name: str) -> int:

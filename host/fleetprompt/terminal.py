@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import sys
 import termios
+import threading
 from typing import TYPE_CHECKING, Self
 
 from fleetprompt.style import Style
@@ -56,14 +58,8 @@ class ControllingTerminal:
         termios.tcflush(self._fd, termios.TCIFLUSH)
         self._pending = b""
         self._write(question)
-        loop = asyncio.get_running_loop()
         while b"\n" not in self._pending:
-            readable = loop.create_future()
-            loop.add_reader(self._fd, _settle, readable)
-            try:
-                await readable
-            finally:
-                loop.remove_reader(self._fd)
+            await self._readable()
             try:
                 data = os.read(self._fd, 4096)
             except OSError:
@@ -74,6 +70,33 @@ class ControllingTerminal:
             self._pending += data
         line, _, self._pending = self._pending.partition(b"\n")
         return line.decode("utf-8", "replace").strip()
+
+    async def _readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        readable = loop.create_future()
+        try:
+            loop.add_reader(self._fd, _settle, readable)
+        except OSError:
+            # The event loop of macOS cannot watch a controlling terminal; `select` can.
+            await self._select()
+            return
+        try:
+            await readable
+        finally:
+            loop.remove_reader(self._fd)
+
+    async def _select(self) -> None:
+        """Wait in a thread that looks now and then whether anybody still waits for it."""
+        is_over = threading.Event()
+
+        def wait() -> None:
+            while not is_over.is_set() and not select.select([self._fd], [], [], 0.1)[0]:
+                pass
+
+        try:
+            await asyncio.to_thread(wait)
+        finally:
+            is_over.set()
 
     def _write(self, text: str) -> None:
         data = text.encode("utf-8", "backslashreplace")

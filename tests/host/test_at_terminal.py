@@ -140,7 +140,8 @@ def test_an_agent_that_dies_loses_nothing_and_repeats_nothing_silently(
     )
     os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
     terminal.expect("code: protocol.closed")
-    assert terminal.end() == 1
+    terminal.expect("next: fleetprompt resume ")
+    assert terminal.end() == 6
     resumed = fleetprompt("resume")
     assert resumed.returncode == 5
     assert "Nobody can tell whether this step took effect: block" in resumed.stderr

@@ -191,3 +191,17 @@ def test_output_that_is_not_shown_to_a_person_is_left_as_it_is(fleetprompt: Comm
     done = fleetprompt("run", "hostile", "--allow-side-effects")
     assert done.stdout == "\x1b[2Jred\u202e\n"
     assert "\x1b" not in done.stderr
+
+
+def test_the_catalog_is_brought_up_to_date(
+    repository: Path, fleetprompt: Command, home: Path
+) -> None:
+    first = fleetprompt("index")
+    assert first.returncode == 0
+    assert re.match(r"6 workflows in 1 repository: 6 new, 0 changed, 0 removed\.\n", first.stdout)
+    assert (home / "catalog.db").exists()
+    (repository / ".fleetprompt" / "workflows" / "hello.yaml").unlink()
+    second = json.loads(fleetprompt("index", str(repository), "--json").stdout)
+    assert (second["found"], second["removed"]) == (5, 1)
+    missing = fleetprompt("index", "/nonexistent")
+    assert (missing.returncode, "root.not_found" in missing.stderr) == (4, True)

@@ -32,6 +32,28 @@ def test_an_answer_is_read_from_the_controlling_terminal(python_at_terminal: At)
     assert terminal.end() == 0
 
 
+CANNOT_WATCH = """
+import selectors
+class CannotWatch(selectors.SelectSelector):
+    def register(self, fileobj, events, data=None):
+        import os, stat
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if stat.S_ISCHR(os.fstat(fd).st_mode):
+            raise OSError("no terminals")
+        return super().register(fileobj, events, data)
+runner = asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(CannotWatch()))
+"""
+
+
+def test_an_event_loop_that_cannot_watch_a_terminal_will_do(python_at_terminal: At) -> None:
+    code = ASK.replace("asyncio.run", "runner.run")
+    terminal = python_at_terminal(code.replace("import asyncio", f"import asyncio{CANNOT_WATCH}"))
+    terminal.expect("Approve? ")
+    terminal.send("y\n")
+    terminal.expect("got 'y'")
+    assert terminal.end() == 0
+
+
 def test_the_end_of_input_is_no_answer(python_at_terminal: At) -> None:
     terminal = python_at_terminal(ASK)
     terminal.expect("Approve? ")
