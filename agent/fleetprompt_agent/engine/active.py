@@ -74,6 +74,7 @@ class ActiveRun:
     inbox_checked: bool = False
     retry_timer: asyncio.TimerHandle | None = None
     deadline_timer: asyncio.TimerHandle | None = None
+    finally_timer: asyncio.TimerHandle | None = None
     error: FleetPromptError | None = None
     """Why this process lost hold of the run."""
     parked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,10 +89,10 @@ class ActiveRun:
 
     def cancel_timers(self) -> None:
         """Nothing of this run wakes the loop any more."""
-        for timer in (self.retry_timer, self.deadline_timer):
+        for timer in (self.retry_timer, self.deadline_timer, self.finally_timer):
             if timer is not None:
                 timer.cancel()
-        self.retry_timer = self.deadline_timer = None
+        self.retry_timer = self.deadline_timer = self.finally_timer = None
 
 
 def running_tasks(runs: list[ActiveRun]) -> list[asyncio.Task[Any]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fleetprompt_agent.engine import requests, tokens
 from fleetprompt_agent.engine.active import ActiveRun, Progress
 from fleetprompt_agent.engine.core.apply import apply, begin, fold
-from fleetprompt_agent.engine.core.events import Event, LeaseTaken, RunCreated
+from fleetprompt_agent.engine.core.events import Event, LeaseTaken, RunCreated, RunReopened
 from fleetprompt_agent.engine.journal_port import RunRow
 from fleetprompt_agent.engine.runner import INBOX_POLL_S, Runner, now_ms
 from fleetprompt_agent.language.plan import canonical_json, plan_to_json
@@ -313,7 +313,44 @@ class Engine:
             self._adopt_if_free(run_id, asker, listener)
         return await self.follow(run_id, listener, wait_s)
 
-    def _adopt(self, run_id: str, asker: Asker, listener: Listener | None) -> None:
+    async def reopen(
+        self,
+        run_id: str,
+        from_step: str,
+        asker: Asker,
+        listener: Listener | None,
+        wait_s: float | None,
+    ) -> Snapshot:
+        """Continue a failed run from a step that did not succeed, then follow it.
+
+        Raises:
+            RequestError: `run.not_resumable`: the run has not failed; `run.conflict`: the step
+                succeeded, or there is none of that name.
+        """
+        state = self.load(run_id)
+        if state.ended != "failed":
+            raise RequestError(
+                "run.not_resumable",
+                f"Run {run_id} is {_folded_status(state)}; only a failed run is reopened.",
+            )
+        step = state.steps.get(from_step)
+        if step is None or step.status == "succeeded":
+            what = "succeeded, and stays" if step is not None else "is none of the run's"
+            failed = ", ".join(s.path for s in state.steps.values() if s.status == "failed")
+            raise RequestError(
+                "run.conflict",
+                f"Step {from_step[:80]} {what}. What failed: {failed or 'nothing'}.",
+            )
+        self._adopt(run_id, asker, listener, RunReopened(from_step))
+        return await self.follow(run_id, listener, wait_s)
+
+    def _adopt(
+        self,
+        run_id: str,
+        asker: Asker,
+        listener: Listener | None,
+        then: RunReopened | None = None,
+    ) -> None:
         """Take the run's lease and drive it.
 
         Raises:
@@ -325,10 +362,14 @@ class Engine:
             epoch = self.journal.acquire(run_id, self._owner)
             state = fold(run_id, self.journal.load(run_id))
             body = LeaseTaken(self._owner.to_text(), epoch)
-            at = max(now_ms(), state.last_ms)
-            event = _event(state.seq + 1, at, body, asker, asker.request_id, state.correlation_id)
-            self.journal.append(run_id, epoch, [event])
-        run = ActiveRun(apply(state, event), epoch, asker, self._tokens.setdefault(run_id, {}))
+            at, line = max(now_ms(), state.last_ms), state.correlation_id
+            events = [_event(state.seq + 1, at, body, asker, asker.request_id, line)]
+            if then is not None:
+                events.append(_event(state.seq + 2, at, then, asker, asker.request_id, line))
+            self.journal.append(run_id, epoch, events)
+        for event in events:
+            apply(state, event)
+        run = ActiveRun(state, epoch, asker, self._tokens.setdefault(run_id, {}))
         _listen(run, listener)
         self._runner.adopt(run)
 
@@ -451,7 +492,7 @@ def _folded_status(state: RunState) -> str:
 
 
 def _event(
-    seq: int, at: int, body: RunCreated | LeaseTaken, asker: Asker, cause: str | None,
+    seq: int, at: int, body: RunCreated | LeaseTaken | RunReopened, asker: Asker, cause: str | None,
     correlation_id: str | None = None,
 ) -> Event:  # fmt: skip
     return Event(

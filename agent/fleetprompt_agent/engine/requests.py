@@ -98,7 +98,7 @@ def answer(state: RunState, item: InboxItem, now_ms: int) -> Body | None:
     if item.kind == "cancel":
         return RunCancelRequested(body["reason"])
     gate = state.gates.get(body["gate_id"])
-    if gate is None or gate.decision is not None:
+    if gate is None or not gate.is_open:
         return None
     if item.kind == "reissue":
         return GateTokenIssued(gate.gate_id, body["token_hash"], body["expires_ms"])
@@ -145,8 +145,9 @@ def check_decision(state: RunState, request: Decide, now_ms: int) -> GateState |
             f"The gate was answered with {gate.decision} before; the first decision holds.",
             details={"decision": gate.decision},
         )
-    if state.ended is not None:
-        raise RequestError("gate.closed", f"Run {state.run_id} is {state.ended}.")
+    if state.ended is not None or gate.is_void:
+        now = state.ended or "reopened since"
+        raise RequestError("gate.closed", f"Run {state.run_id} is {now}.")
     if request.token is not None and now_ms >= gate.expires_ms:
         raise RequestError("gate.expired", "The token has expired. Ask for a new one.")
     schema = _response_schema(state, gate)

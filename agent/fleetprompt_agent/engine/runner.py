@@ -50,7 +50,7 @@ from fleetprompt_agent.engine.core.events import (
     StepUnknown,
 )
 from fleetprompt_agent.engine.core.outcomes import judge
-from fleetprompt_agent.engine.core.schedule import run_timeout_s
+from fleetprompt_agent.engine.core.schedule import FINALLY_S, run_timeout_s
 from fleetprompt_protocol.errors import FleetPromptError, JournalError
 from fleetprompt_protocol.ids import new_id
 from fleetprompt_protocol.log import get_logger
@@ -436,8 +436,11 @@ class Runner:
 
     def _watch_deadline(self, run: ActiveRun) -> None:
         """The run's own clock: it stops while the run waits."""
-        limit_s = run_timeout_s(run.state)
-        if limit_s is None or run.state.cancels or run.deadline_timer is not None:
+        state = run.state
+        if state.root_scope.phase == "finally" and run.finally_timer is None:
+            run.finally_timer = self._loop.call_later(FINALLY_S, self._finally_over, run)
+        limit_s = run_timeout_s(state)
+        if limit_s is None or state.cancels or run.deadline_timer is not None:
             return
         left_s = limit_s - run.state.active_ms / 1000
         run.deadline_timer = self._loop.call_later(max(0.0, left_s), self._deadline, run)
@@ -454,6 +457,11 @@ class Runner:
             self.wake(run)
         else:
             self._watch_deadline(run)
+
+    def _finally_over(self, run: ActiveRun) -> None:
+        if not run.state.is_terminal and not run.parked.is_set():
+            run.wanted.append(RunCancelRequested("finally", timed_out=True, ends_finally=True))
+            self.wake(run)
 
     # Losing and leaving runs
 

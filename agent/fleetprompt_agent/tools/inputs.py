@@ -92,6 +92,12 @@ class ResumeRunInput(ToolInput):
     """A run to continue, or a gate's decision."""
 
     run_id: RunRef | None = Field(None, description="An interrupted run to continue.")
+    from_step: str | None = Field(
+        None,
+        min_length=1,
+        max_length=512,
+        description="With the run_id of a failed run: the path of the step to continue it from.",
+    )
     token: str | None = Field(None, min_length=1, max_length=512, description="A gate's token.")
     approve: bool | None = Field(None, description="For gates of kind effects and approval.")
     response: Any = Field(None, description="For gates of kind ask and judgement.")
@@ -111,8 +117,8 @@ class ResumeRunInput(ToolInput):
                 raise ValueError(f"`{given[0]}` decides a gate: give its token too")
             if self.run_id is None:
                 raise ValueError("give run_id, or token with a decision")
-        elif self.run_id is not None:
-            raise ValueError("give run_id or token, not both")
+        elif self.run_id is not None or self.from_step is not None:
+            raise ValueError("a token stands alone: leave out run_id and from_step")
         elif len(given) != 1:
             raise ValueError(
                 "a token goes with exactly one of approve, response, retry, succeed_with, fail, "

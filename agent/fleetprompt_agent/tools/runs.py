@@ -113,6 +113,11 @@ async def fp_resume_run(call: Call, given: ResumeRunInput) -> dict[str, Json]:
     if given.token is None:
         run_id = engine.find(given.run_id or "")
         _cancel_with_call(call, [run_id])
+        if given.from_step is not None:
+            return _result(
+                call,
+                await engine.reopen(run_id, given.from_step, _asker(call), call.listener, wait_s),
+            )
         return _result(call, await engine.resume(run_id, _asker(call), call.listener, wait_s))
     place = tokens.gate_of(given.token)
     if place is None:

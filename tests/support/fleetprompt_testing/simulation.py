@@ -29,6 +29,7 @@ from fleetprompt_agent.engine.core.events import (
     LeaseTaken,
     RunCancelRequested,
     RunCreated,
+    RunReopened,
     StepCanceled,
     StepFailed,
     StepRetryScheduled,
@@ -53,6 +54,8 @@ class Odds:
     crash: float = 0.02
     cancel: float = 0.005
     denial: float = 0.05
+    reopen: float = 0.3
+    """Per failed run, once it has ended."""
 
 
 @dataclass
@@ -214,10 +217,21 @@ class Simulation:
             AssertionError: the run does not come to an end.
         """
         for _ in range(most_turns):
-            if self.state.is_terminal:
+            if self.state.is_terminal and not self.reopens():
                 return self.state
             self.turn()
         raise AssertionError(f"no end after {most_turns} turns: {self.describe()}")
+
+    def reopens(self) -> bool:
+        """Whether somebody reopens the run, which has ended."""
+        if self.state.ended != "failed" or self.random.random() >= self.odds.reopen:
+            return False
+        failed = [step.path for step in self.state.steps.values() if step.status == "failed"]
+        if not failed:
+            return False
+        self.take_lease()
+        self.emit(RunReopened(self.random.choice(failed)))
+        return True
 
     def describe(self) -> dict[str, Any]:
         """What the run looks like, for a failed assertion."""

@@ -31,6 +31,7 @@ from fleetprompt_agent.engine.core.events import (
     StepSucceeded,
     StepUnknown,
 )
+from fleetprompt_agent.engine.core.reopening import reopen
 from fleetprompt_agent.engine.core.state import (
     GateState,
     RunEnd,
@@ -180,7 +181,10 @@ def apply(state: RunState, event: Event) -> RunState:
         case RunCanceled():
             _end(state, event, "canceled")
         case RunReopened():
-            raise _corrupt(state.run_id, event, "run.reopened is not known to this version")
+            if state.ended != "failed":
+                raise _corrupt(state.run_id, event, "only a failed run is reopened")
+            state.cause_event_id = event.event_id
+            reopen(state, body.from_step)
         case GateOpened():
             _gate_opened(state, event, body)
         case GateTokenIssued():
@@ -295,7 +299,7 @@ def _step_failed(state: RunState, step: StepState, body: StepFailed) -> None:
     step.effect, step.duration_ms = body.effect, body.duration_ms
     step.failures += 1
     tries_left = step.failures < step.step.retry.max_attempts
-    if body.retryable and tries_left and not schedule.is_stopping(state, step.scope):
+    if body.retryable and tries_left and not schedule.may_not_start(state, step):
         step.status = "retrying"
         step.due_ms = None
         schedule.classify(state, step)
@@ -316,10 +320,11 @@ def _lease_taken(state: RunState, event: Event, body: LeaseTaken) -> None:
 
 
 def _cancel_requested(state: RunState, event: Event, body: RunCancelRequested) -> None:
-    state.cancels += 1
     state.cause_event_id = event.event_id
-    if state.cancels == 1:
-        state.cancel_reason, state.timed_out = body.reason, body.timed_out
+    if state.cancels == 0:
+        state.cancel_reason = body.reason
+        state.timed_out = body.timed_out
+    state.cancels = max(2, state.cancels + 1) if body.ends_finally else state.cancels + 1
     schedule.stop(state, state.root_scope, "canceled")
     schedule.advance_all(state)
 
@@ -334,7 +339,7 @@ def _end(state: RunState, event: Event, end: RunEnd) -> None:
 
 def _gate(state: RunState, event: Event, gate_id: str) -> GateState:
     gate = state.gates.get(gate_id)
-    if gate is None or gate.decision is not None:
+    if gate is None or not gate.is_open:
         raise _corrupt(state.run_id, event, f"gate {gate_id} is not open")
     return gate
 
@@ -409,7 +414,7 @@ def _deny(state: RunState, gate: GateState) -> None:
 
 def _outcome_told(state: RunState, step: StepState, gate: GateState) -> None:
     """A person has said how a step with an unknown outcome goes on."""
-    if schedule.is_stopping(state, step.scope):
+    if schedule.may_not_start(state, step):
         return
     match gate.decision:
         case "retry":

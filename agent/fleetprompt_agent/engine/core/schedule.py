@@ -45,7 +45,12 @@ def _begin_phase(state: RunState, scope: Scope, steps: tuple[PlanStep, ...]) -> 
     own = {step.id for step in steps}
     ready = []
     for step in steps:
-        instance = StepState(path=scope.prefix + step.id, step=step, scope=scope)
+        instance = StepState(
+            path=scope.prefix + step.id,
+            step=step,
+            scope=scope,
+            in_finally=scope.phase == "finally",
+        )
         scope.steps[step.id] = instance
         state.steps[instance.path] = instance
         # A `finally` step may refer to any step; only those of its own phase can be waited for.
@@ -87,7 +92,7 @@ def classify(state: RunState, instance: StepState) -> None:
     if instance.in_doubt:
         _classify_in_doubt(state, instance)
         return
-    if _may_not_start(state, instance):
+    if may_not_start(state, instance):
         return
     step, path = instance.step, instance.path
     if instance.status == "unknown":
@@ -120,10 +125,12 @@ def classify(state: RunState, instance: StepState) -> None:
         state.startable[path] = instance
 
 
-def _may_not_start(state: RunState, instance: StepState) -> bool:
+def may_not_start(state: RunState, instance: StepState) -> bool:
+    """Whether the step must not begin (again): its scope, or its list of items, is stopping."""
     parent = instance.parent
     item_stopped = parent is not None and parent.fanout is not None and parent.fanout.stopped
-    return item_stopped or is_stopping(state, instance.scope)
+    is_too_late = instance.scope.phase == "finally" and not instance.in_finally
+    return item_stopped or is_too_late or is_stopping(state, instance.scope)
 
 
 def needs_intent(instance: StepState) -> bool:
@@ -139,7 +146,7 @@ def _classify_in_doubt(state: RunState, instance: StepState) -> None:
     """A step that was in flight when its owner went away (engine.md §4)."""
     step, path = instance.step, instance.path
     again = state.may_repeat(step)
-    if state.cancels or (again and _may_not_start(state, instance)):
+    if state.cancels or (again and may_not_start(state, instance)):
         state.settle[path] = StepCanceled(path, instance.attempt)
     elif again:
         state.startable[path] = instance
@@ -272,7 +279,7 @@ def _stop_fanout(state: RunState, instance: StepState) -> None:
         if child.child is not None and child.status == "running":
             stop(state, child.child, "canceled")
             _advance(state, child.child)
-    _finish_fanout(state, instance)
+    finish_fanout(state, instance)
 
 
 def purge(state: RunState, scope: Scope) -> None:
@@ -290,7 +297,7 @@ def purge(state: RunState, scope: Scope) -> None:
 def stalled(state: RunState, instance: StepState) -> None:
     """A step runs no more without having settled: what only waited for that can end."""
     if instance.parent is not None:
-        _finish_fanout(state, instance.parent)
+        finish_fanout(state, instance.parent)
     advance_all(state)
 
 
@@ -342,14 +349,7 @@ def _scope_done(state: RunState, scope: Scope) -> None:
 
 def _run_end(state: RunState, scope: Scope) -> Body:
     if state.timed_out:
-        limit = run_timeout_s(state)
-        return RunFailed(
-            {
-                "code": "run.timeout",
-                "message": f"The run took longer than its {limit:g} s; what ran was stopped.",
-                "retryable": True,
-            }
-        )
+        return RunFailed(_timeout_error(state))
     if state.cancels:
         return RunCanceled(state.cancel_reason)
     if scope.error is not None:
@@ -359,6 +359,22 @@ def _run_end(state: RunState, scope: Scope) -> Body:
     except rendering.RenderError as error:
         return RunFailed(error.to_data("outputs.invalid"))
     return RunSucceeded(outputs, rendering.last_output(scope))
+
+
+def _timeout_error(state: RunState) -> dict[str, Json]:
+    if state.cancel_reason == "finally":
+        took = f"`finally` took longer than its {FINALLY_S:g} s"
+    else:
+        took = f"The run took longer than its {run_timeout_s(state) or 0:g} s"
+    return {
+        "code": "run.timeout",
+        "message": f"{took}; what ran was stopped.",
+        "retryable": True,
+    }
+
+
+FINALLY_S = 60.0
+"""The budget of `finally` (engine.md §3)."""
 
 
 def run_timeout_s(state: RunState) -> float | None:
@@ -392,11 +408,11 @@ def _begin_fanout(state: RunState, instance: StepState) -> None:
         state.settle[instance.path] = StepFailed(instance.path, instance.attempt, error.to_data())
         return
     instance.fanout = Fanout(items=items, results=[None] * len(items))
-    _feed(state, instance)
-    _finish_fanout(state, instance)
+    feed(state, instance)
+    finish_fanout(state, instance)
 
 
-def _feed(state: RunState, instance: StepState) -> None:
+def feed(state: RunState, instance: StepState) -> None:
     """Make the next items ready, up to the step's `max_parallel`."""
     fanout, step = instance.fanout, instance.step
     if fanout is None or step.for_each is None:
@@ -412,6 +428,7 @@ def _feed(state: RunState, instance: StepState) -> None:
             path=f"{instance.path}[{index}]",
             step=step,
             scope=instance.scope,
+            in_finally=instance.in_finally,
             parent=instance,
             item_index=index,
         )
@@ -434,11 +451,11 @@ def _item_settled(state: RunState, instance: StepState, child: StepState) -> Non
             fanout.error = {**(child.error or {}), "step_path": child.path}
         _stop_fanout(state, instance)
         return
-    _feed(state, instance)
-    _finish_fanout(state, instance)
+    feed(state, instance)
+    finish_fanout(state, instance)
 
 
-def _finish_fanout(state: RunState, instance: StepState) -> None:
+def finish_fanout(state: RunState, instance: StepState) -> None:
     """Settle the step when no item is left that could still do something."""
     fanout = instance.fanout
     if fanout is None or instance.is_settled:

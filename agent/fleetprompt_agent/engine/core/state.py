@@ -67,6 +67,13 @@ class GateState:
     channel: str | None = None
     actor: Json = None
     """`{type, id}` of who decided."""
+    is_void: bool = False
+    """Never decided, and overtaken: the run was reopened, its step is asked about anew."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody can still decide it."""
+        return self.decision is None and not self.is_void
 
 
 @dataclass(slots=True)
@@ -110,6 +117,8 @@ class StepState:
     skip_reason: str | None = None
     action: Json = None
     action_digest: str = ""
+    in_finally: bool = False
+    """Whether it is one of its workflow's `finally` steps."""
     parent: StepState | None = None
     """The `for_each` step whose item this is."""
     item_index: int | None = None
@@ -254,11 +263,11 @@ class RunState:
             return False
         if self.cancels or self.settle or self.to_gate or self.startable:
             return False
-        return any(gate.decision is None for gate in self.gates.values())
+        return any(gate.is_open for gate in self.gates.values())
 
     @property
     def open_gates(self) -> list[GateState]:
         """The gates that somebody can decide now, oldest first."""
         if self.ended is not None:
             return []
-        return [gate for gate in self.gates.values() if gate.decision is None]
+        return [gate for gate in self.gates.values() if gate.is_open]
