@@ -47,6 +47,12 @@ class Attempts:
 
     def __init__(self, step_runners: Mapping[str, StepRunner]) -> None:
         self._runners = step_runners
+        self._instant = {
+            name: runner
+            for name, runner in step_runners.items()
+            if isinstance(runner, InstantRunner)
+        }
+        self._roots: dict[str, Path] = {}
 
     def _runner(self, namespace: str) -> StepRunner:
         runner = self._runners.get(namespace)
@@ -83,7 +89,7 @@ class Attempts:
             namespace=planned.namespace,
             tool_id=planned.tool_id,
             action=action,
-            root=Path(state.root),
+            root=self._root(state.root),
             cwd=state.cwd,
             output=planned.output,
             ok_exit_codes=planned.ok_exit_codes,
@@ -91,6 +97,12 @@ class Attempts:
             idempotency_key=f"{state.run_id}/{step.path}",
             correlation=Correlation(state.request_id, state.correlation_id, None),
         )
+
+    def _root(self, text: str) -> Path:
+        root = self._roots.get(text)
+        if root is None:
+            root = self._roots[text] = Path(text)
+        return root
 
     def caused_by(self, request: StepRequest, event_id: str | None) -> StepRequest:
         """The request with its `step.started` event as the cause of what it does."""
@@ -141,8 +153,8 @@ class Attempts:
 
     def instant(self, request: StepRequest) -> AttemptEnd | None:
         """The end of a step that waits for nothing; None for one that has to be performed."""
-        runner = self._runner(request.namespace)
-        if not isinstance(runner, InstantRunner):
+        runner = self._instant.get(request.namespace)
+        if runner is None:
             return None
         try:
             return _end_of(runner.perform(request))

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, dataclass, field, is_dataclass
+from dataclasses import fields as dataclass_fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
@@ -207,11 +209,14 @@ class Plan:
     digest: str = ""
 
 
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+
+
 def canonical_json(value: Json) -> str:
     """The one text of a JSON value: keys sorted, no spaces, no NaN."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return _CANONICAL.encode(value)
 
 
 _NOT_DIGESTED = ("file_path", "sha256", "digest")
@@ -219,9 +224,41 @@ _NOT_DIGESTED = ("file_path", "sha256", "digest")
 
 
 def plan_to_json(plan: Plan) -> dict[str, Json]:
-    """The plan as JSON data, as it is stored in the journal."""
-    data: dict[str, Json] = json.loads(json.dumps(asdict(plan)))
+    """The plan as JSON data, as it is stored in the journal.
+
+    A field that has its default is left out: most of a plan is defaults, and a field that is added
+    later changes no digest.
+    """
+    data: dict[str, Json] = _to_data(plan)
     return data
+
+
+def _to_data(value: Any) -> Json:
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return [_to_data(item) for item in value]
+    if kind is dict:
+        return {key: _to_data(item) for key, item in value.items()}
+    if not is_dataclass(kind):
+        return value
+    data = {}
+    for name, default in _defaults_of(kind):
+        item = getattr(value, name)
+        if (item is not default and item != default) or name == "semantics":
+            data[name] = _to_data(item)
+    return data
+
+
+@cache
+def _defaults_of(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+    """Each field with its default; `MISSING` for one without."""
+    return tuple(
+        (
+            item.name,
+            item.default if item.default_factory is MISSING else item.default_factory(),
+        )
+        for item in dataclass_fields(kind)
+    )
 
 
 def plan_digest(plan: Plan) -> str:
@@ -229,7 +266,8 @@ def plan_digest(plan: Plan) -> str:
 
     def bare(data: dict[str, Json]) -> dict[str, Json]:
         kept = {key: value for key, value in data.items() if key not in _NOT_DIGESTED}
-        kept["workflows"] = {name: bare(sub) for name, sub in data["workflows"].items()}
+        if "workflows" in kept:
+            kept["workflows"] = {name: bare(sub) for name, sub in kept["workflows"].items()}
         return kept
 
     text = canonical_json(bare(plan_to_json(plan)))
@@ -244,31 +282,42 @@ def plan_from_json(data: dict[str, Json]) -> Plan:
     """
     if data["semantics"] != SEMANTICS:
         raise ValueError(f"plan semantics {data['semantics']} are not known to this version")
+    return Plan(**_read(data, _PLAN_READERS))
+
+
+def _read(data: dict[str, Json], readers: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """The fields, those with a reader read by it."""
     fields = dict(data)
-    fields["steps"] = tuple(_step_from_json(step) for step in data["steps"])
-    fields["finally_steps"] = tuple(_step_from_json(step) for step in data["finally_steps"])
-    fields["required_inputs"] = tuple(data["required_inputs"])
-    fields["concurrency"] = _optional(Concurrency, data["concurrency"])
-    fields["permissions"] = tuple(Permission(**item) for item in data["permissions"])
-    fields["workflows"] = {name: plan_from_json(sub) for name, sub in data["workflows"].items()}
-    return Plan(**fields)
+    for name in readers.keys() & fields.keys():
+        fields[name] = readers[name](fields[name])
+    return fields
 
 
 def _step_from_json(data: dict[str, Json]) -> PlanStep:
-    fields = dict(data)
-    fields["needs"] = tuple(Need(**need) for need in data["needs"])
-    fields["output"] = Output(**data["output"])
-    fields["ok_exit_codes"] = tuple(data["ok_exit_codes"])
-    fields["retry"] = Retry(**{**data["retry"], "on": tuple(data["retry"]["on"])})
-    fields["approval"] = _optional(Approval, data["approval"])
-    fields["for_each"] = _optional(ForEach, data["for_each"])
-    fields["artifacts"] = tuple(data["artifacts"])
-    fields["ask"] = _optional(Ask, data["ask"])
-    allowed = data.get("allow", {})
-    fields["allow"] = Allow(**{name: tuple(items) for name, items in allowed.items()})
-    fields["uses"] = tuple(data.get("uses", ()))
-    return PlanStep(**fields)
+    return PlanStep(**_read(data, _STEP_READERS))
 
 
 def _optional(kind: Callable[..., T], data: dict[str, Json] | None) -> T | None:
     return None if data is None else kind(**data)
+
+
+_STEP_READERS: dict[str, Callable[[Any], Any]] = {
+    "needs": lambda items: tuple(Need(**item) for item in items),
+    "output": lambda data: Output(**data),
+    "ok_exit_codes": tuple,
+    "retry": lambda data: Retry(**_read(data, {"on": tuple})),
+    "approval": lambda data: _optional(Approval, data),
+    "for_each": lambda data: _optional(ForEach, data),
+    "artifacts": tuple,
+    "ask": lambda data: _optional(Ask, data),
+    "allow": lambda data: Allow(**{name: tuple(items) for name, items in data.items()}),
+    "uses": tuple,
+}
+_PLAN_READERS: dict[str, Callable[[Any], Any]] = {
+    "steps": lambda items: tuple(map(_step_from_json, items)),
+    "finally_steps": lambda items: tuple(map(_step_from_json, items)),
+    "required_inputs": tuple,
+    "concurrency": lambda data: _optional(Concurrency, data),
+    "permissions": lambda items: tuple(Permission(**item) for item in items),
+    "workflows": lambda subs: {name: plan_from_json(sub) for name, sub in subs.items()},
+}
