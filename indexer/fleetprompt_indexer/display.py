@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from fleetprompt_protocol.redaction import escape_controls, redact_text
-
 _SHORT = 48
 """Tool ids, types and names of inputs: the same few come back in thousands of files."""
 
@@ -47,5 +45,11 @@ def _clean_short(text: str) -> str:
 def _clean(text: str) -> str:
     small = text.lower()
     if any(trace in small for trace in _TRACES):
+        from fleetprompt_protocol.redaction import redact_text
+
         text = redact_text(text)
-    return text if text.isascii() and text.isprintable() else escape_controls(text)
+    if not (text.isascii() and text.isprintable()):
+        from fleetprompt_protocol.redaction import escape_controls
+
+        text = escape_controls(text)
+    return text

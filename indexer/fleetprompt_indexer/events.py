@@ -21,7 +21,7 @@ from yaml.events import (
 from yaml.reader import ReaderError
 
 from fleetprompt_indexer.display import display
-from fleetprompt_indexer.json_events import JsonParser, Lines
+from fleetprompt_indexer.lines import Lines
 from fleetprompt_indexer.problem import Problem
 
 if TYPE_CHECKING:
@@ -75,7 +75,11 @@ def open_parser(text: str, *, format: Format) -> EventParser:  # noqa: A002  # t
     Raises:
         yaml.YAMLError: The first characters cannot be read; `syntax_problem` explains it.
     """
-    return JsonParser(text) if format == "json" else YamlParser(_yaml_parser(text))
+    if format == "json":
+        from fleetprompt_indexer.json_events import JsonParser
+
+        return JsonParser(text)
+    return YamlParser(_yaml_parser(text))
 
 
 def decode(data: bytes) -> tuple[str, list[Problem]]:

@@ -7,12 +7,12 @@ The standard library's reader gives no positions, lets the last of two equal key
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from json import JSONDecodeError
 from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed leaves it out
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fleetprompt_indexer.display import display
+from fleetprompt_indexer.lines import Lines
 from fleetprompt_indexer.problem import Problem, Refused
 
 if TYPE_CHECKING:
@@ -20,23 +20,10 @@ if TYPE_CHECKING:
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|true|false|null")
-_LINE_END = re.compile(r"\r\n|\r|\n")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 _IS_PLAIN = (True, False)
 _IS_QUOTED = (False, True)
-
-
-class Lines:
-    """Where each line of a text begins."""
-
-    def __init__(self, text: str) -> None:
-        self._starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
-
-    def position(self, index: int) -> tuple[int, int]:
-        """Line and column of the character, both from 0."""
-        line = bisect_right(self._starts, index) - 1
-        return line, index - self._starts[line]
 
 
 class JsonScalar(NamedTuple):

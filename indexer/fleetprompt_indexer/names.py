@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 
-from fleetprompt_indexer.display import display
-from fleetprompt_indexer.problem import Problem, Refused
-
 FOLDER = b".fleetprompt"
 """The folder of a repository that FleetPrompt reads."""
 WORKFLOWS = b"workflows"
@@ -36,6 +33,8 @@ def raw(name: str) -> bytes:
 
 def shown(name: str | bytes) -> str:
     r"""The name as text for people and JSON: bytes that are not UTF-8 as `\xff`."""
+    from fleetprompt_indexer.display import display
+
     data = name if isinstance(name, bytes) else raw(name)
     return display(data.decode("utf-8", "backslashreplace"), MAX_SHOWN)
 
@@ -49,6 +48,8 @@ def parts_of(relative: str | bytes) -> list[bytes]:
     data = relative if isinstance(relative, bytes) else raw(relative)
     parts = data.split(b"/")
     if b"\0" in data or any(part in (b"", b".", b"..") for part in parts):
+        from fleetprompt_indexer.problem import Problem, Refused
+
         message = "The path is not one beneath the root: no `..`, no `.`, nothing absolute."
         raise Refused(Problem("file.path", message))
     return parts
