@@ -26,6 +26,10 @@ _SPACE = " \t\r\n"
 _OPERATOR = re.compile(r"\|\||&&|\|&|;;|&>|[|;&]|[0-9]?(?:>>|>|<<?)(?:&[0-9-])?")
 """What a shell would not pass on, where a word begins."""
 _ASSIGNED = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(:?=)")
+_GAP = re.compile(r"(?:[ \t\r\n]|\\\n)*+")
+"""What stands between words: white space, and a line that goes on."""
+_PLAIN_RUN = re.compile(r"[^\s'\"\\`$;]+")
+"""Characters that mean nothing but themselves."""
 _IN_DOUBLE_QUOTES = '$`"\\\n'
 """What a backslash escapes between double quotes; before anything else it stands for itself."""
 
@@ -103,14 +107,7 @@ class _Splitter:
     def word(self) -> Word | None:
         """The next word, or None at the end."""
         text = self.text
-        while self.position < len(text):
-            if text.startswith("\\\n", self.position):
-                self.position += 2
-            elif text[self.position] in _SPACE:
-                self.position += 1
-            else:
-                break
-        start = self.position
+        start = self.position = _GAP.match(text, self.position).end()  # type: ignore[union-attr]  # matches nothing too
         if start >= len(text):
             return None
         name = None
@@ -156,10 +153,14 @@ class _Splitter:
             self.position = begin + 2
         while self.position < len(text):
             position = self.position
+            if run := _PLAIN_RUN.match(text, position):
+                parts.add(run.group())
+                self.position = run.end()
+                continue
             character = text[position]
             if character in _SPACE:
                 break
-            if self._expression(parts):
+            if character == "$" and self._expression(parts):
                 continue
             if character in "'\"":
                 self._quoted(parts, character)
@@ -211,9 +212,9 @@ class _Splitter:
         self.position += 1
         parts.add("", quoted=True)
         while self.position < len(text):
-            if self._expression(parts):
-                continue
             character = text[self.position]
+            if character == "$" and self._expression(parts):
+                continue
             self.position += 1
             if character == quote:
                 return

@@ -53,7 +53,7 @@ def compile_workflow(
         also_supported: Fields and namespaces to take although they are not enforced.
     """
     plan = _Compiler(shapes, report, find, also_supported).plan(workflow_id)
-    report_secrets(report.root, report)
+    report_secrets(report.source, report)
     if report.has_errors:
         return None
     plan = replace(plan, permissions=permissions(plan))
@@ -126,6 +126,7 @@ class _Compiler:
             location: Location = (field, place)
             asks = step.ask is not None or step.manual is not None
             draft = Draft(step, location, gate=step.approval is not None or asks)
+            draft.nodes = self.shapes.nodes.get(location, {})
             draft.action = read_action(step, location, self.report, self.also_supported)
             drafts.append(draft)
         return drafts

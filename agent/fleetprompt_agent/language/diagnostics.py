@@ -140,6 +140,7 @@ class Report:
     def __init__(self, file: str, source: str, root: MapNode | None = None) -> None:
         self.file = file
         self.root = root
+        self.source = source
         self._lines = source.split("\n")
         self._found: list[Diagnostic] = []
 

@@ -78,6 +78,8 @@ class Draft:
     action: Action | None = None
     gate: bool = False
     """Whether a person is asked, so that the result tells what was decided."""
+    nodes: dict[str, Node] = field(default_factory=dict)
+    """Its fields in the document, by canonical name, without those that were refused."""
     references: dict[str, Location] = field(default_factory=dict)
     """Steps that it reads, and where it does so first."""
 

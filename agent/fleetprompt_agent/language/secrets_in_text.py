@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from fleetprompt_indexer.document import ListNode, MapNode, Node, ScalarNode
@@ -11,8 +12,21 @@ if TYPE_CHECKING:
     from fleetprompt_agent.language.diagnostics import Location, Report
 
 
-def report_secrets(node: Node | None, report: Report, location: Location = ()) -> None:
-    """Report each text that looks like a well-known kind of secret; it is never quoted."""
+_LONG_WORD = re.compile(r"[A-Za-z0-9_.-]{15,}|-----BEGIN[^\n]*(?s:.*)")
+"""Every well-known secret holds one."""
+
+
+def report_secrets(source: str, report: Report) -> None:
+    """Report each text that looks like a well-known kind of secret; it is never quoted.
+
+    Only the long words of the source are looked at first, since the patterns are slow; a secret
+    that is written with escapes, so that only its value has it, was hidden on purpose.
+    """
+    if any(find_secret(word) is not None for word in _LONG_WORD.findall(source)):
+        _walk(report.root, report, ())
+
+
+def _walk(node: Node | None, report: Report, location: Location) -> None:
     match node:
         case ScalarNode(value=str(text)):
             kind = find_secret(text) if len(text) >= 16 else None
@@ -25,9 +39,9 @@ def report_secrets(node: Node | None, report: Report, location: Location = ()) -
                 )
         case MapNode(entries=entries):
             for key, value in entries:
-                report_secrets(value, report, (*location, key.text))
+                _walk(value, report, (*location, key.text))
         case ListNode(items=items):
             for number, item in enumerate(items):
-                report_secrets(item, report, (*location, number))
+                _walk(item, report, (*location, number))
         case _:
             pass

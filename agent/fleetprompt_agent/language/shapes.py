@@ -59,6 +59,8 @@ class Shapes:
     workflow: models.Workflow
     removed: set[Location] = field(default_factory=set)
     """Fields that were at fault, or are not supported, and are not in `workflow`."""
+    nodes: dict[Location, dict[str, Node]] = field(default_factory=dict)
+    """The fields of each step by canonical name, without those in `removed`."""
 
     def has_unknown(self, location: Location) -> bool:
         """Whether a step has a key that the language does not know: perhaps what it should do."""
@@ -87,7 +89,8 @@ def read_shapes(
     data = _plain_workflow(root, report, removed, also_supported)
     for _ in range(_ROUNDS):
         try:
-            return Shapes(models.Workflow.model_validate(data), removed)
+            workflow = models.Workflow.model_validate(data)
+            return Shapes(workflow, removed, _nodes(root, removed))
         except ValidationError as error:
             details = error.errors(include_url=False)
             for detail in details:
@@ -97,6 +100,19 @@ def read_shapes(
             for detail in details:
                 _prune(data, _location(detail), removed)
     return None
+
+
+def _nodes(root: MapNode, removed: set[Location]) -> dict[Location, dict[str, Node]]:
+    found: dict[Location, dict[str, Node]] = {}
+    for name in STEP_LISTS:
+        steps = root.get(name)
+        for place, step in enumerate(steps.items if isinstance(steps, ListNode) else ()):
+            if isinstance(step, MapNode):
+                fields = ((canonical_name("step", key.text), node) for key, node in step.entries)
+                found[(name, place)] = {
+                    field: node for field, node in fields if (name, place, field) not in removed
+                }
+    return found
 
 
 # plain data

@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 DEFAULT_OUTPUT_BYTES = 512_000
 
 _ROOTS = ("inputs", "steps", "run", "step")
-_OF_PROGRAMS = ("stdin", "env", "cwd", "output", "ok_exit_codes", "artifacts", "max_output_bytes")
-"""Fields that have an effect on programs alone."""
-_OF_ACTIONS = (
-    *("timeout", "total_timeout", "retry", "for_each", "side_effects", "idempotent"),
-    *("postcondition", "uses", "allow"),
+_OF_PROGRAMS = frozenset(
+    ("stdin", "env", "cwd", "output", "ok_exit_codes", "artifacts", "max_output_bytes")
 )
+"""Fields that have an effect on programs alone."""
+_OF_ACTIONS = frozenset(
+    ("timeout", "total_timeout", "retry", "for_each", "side_effects", "idempotent")
+) | frozenset(("postcondition", "uses", "allow"))
 """Fields that have no effect where a person acts, or nobody."""
-_OF_LOOPS = ("as", "max_parallel")
+_OF_WORKFLOWS = frozenset(("for_each", "postcondition", "uses"))
+"""Of those, the ones that may stand beside `workflow`."""
+_OF_LOOPS = frozenset(("as", "max_parallel"))
 
 
 class StepCompiler:
@@ -49,7 +52,7 @@ class StepCompiler:
         self._check_actions(draft)
         self._check_fields(draft)
         place = Place(_ROOTS, draft, item=step.for_each is not None, ended=draft.in_finally)
-        still = replace(place, item=False)
+        still = Place(_ROOTS, draft, ended=draft.in_finally) if place.item else place
         condition = None
         if step.if_ is not None:
             condition = self.scopes.condition(step.if_, (*location, "if"), still)
@@ -118,26 +121,15 @@ class StepCompiler:
         is_called = step.command is not None or step.tool is not None
         written = (step.command or step.tool or "").lstrip().lower()
         if not written.startswith("cli") and not (is_called and draft.action is None):
-            for name in self._present(draft, *_OF_PROGRAMS):
+            for name in _OF_PROGRAMS & draft.nodes.keys():
                 self._not_applicable(draft, name, "has an effect on programs (`cli`) only")
         if not is_called:
-            fields = [name for name in _OF_ACTIONS if name != "for_each" or step.workflow is None]
-            if step.workflow is not None:
-                fields = [name for name in fields if name not in ("postcondition", "uses")]
-            for name in self._present(draft, *fields):
+            allowed = _OF_WORKFLOWS if step.workflow is not None else frozenset()
+            for name in (_OF_ACTIONS - allowed) & draft.nodes.keys():
                 self._not_applicable(draft, name, "has no effect on this kind of step")
         if step.for_each is None and not self.shapes.is_removed(location, "for_each"):
-            for name in self._present(draft, *_OF_LOOPS):
+            for name in _OF_LOOPS & draft.nodes.keys():
                 self._not_applicable(draft, name, "goes with `for_each:`")
-
-    def _present(self, draft: Draft, *names: str) -> list[str]:
-        """Which of the fields stand in the step and were not refused already."""
-        return [
-            name
-            for name in names
-            if (*draft.location, name) not in self.shapes.removed
-            and self.report.node((*draft.location, name)) is not None
-        ]
 
     def _not_applicable(self, draft: Draft, name: str, why: str) -> None:
         location = (*draft.location, name)
@@ -150,13 +142,13 @@ class StepCompiler:
         if draft.action is not None and draft.action.words:
             where = (*location, "command")
             self.scopes.words(step.command or "", draft.action.words, where, place)
-        with_secrets = replace(place, roots=(*place.roots, "secrets"))
         for name in ("with", "stdin", "env"):
-            where = (*location, name)
-            if where not in self.shapes.removed:
+            node = draft.nodes.get(name)
+            if node is not None:
                 takes_secrets = name != "with" or (step.tool or "").lower().startswith("http:")
-                scope = with_secrets if takes_secrets else place
-                self.scopes.template(self.report.node(where), where, scope)
+                roots = (*place.roots, "secrets") if takes_secrets else place.roots
+                scope = Place(roots, draft, place.item, place.ended)
+                self.scopes.template(node, (*location, name), scope)
 
     def _for_each(self, draft: Draft, place: Place) -> plans.ForEach | None:
         step = draft.step

@@ -329,13 +329,14 @@ class _Parser:
 
     def refer(self, base: Node, segments: list[str | Node], end: int) -> None:
         """Note what a path that begins outside the expression refers to."""
-        match base:
-            case Variable(name=name):
-                root, path = name, []
-            case StepName(name=name):
-                root, path = "steps", [name]
-            case _:
-                return
+        path: list[str | int] = []
+        if isinstance(base, Variable):
+            root = base.name
+        elif isinstance(base, StepName):
+            root = "steps"
+            path.append(base.name)
+        else:
+            return
         for segment in segments:
             if isinstance(segment, str):
                 path.append(segment)

@@ -7,11 +7,10 @@ from a node to a leaf, is the depth of what people nest, and of the evaluator's 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """A path that an expression reads: `steps.build.json[0]`."""
 
     root: str
