@@ -30,6 +30,8 @@ _GAP = re.compile(r"(?:[ \t\r\n]|\\\n)*+")
 """What stands between words: white space, and a line that goes on."""
 _PLAIN_RUN = re.compile(r"[^\s'\"\\`$;]+")
 """Characters that mean nothing but themselves."""
+_SIMPLE_WORD = re.compile(r"[^\s'\"\\`$;|&<>0-9][^\s'\"\\`$;]*(?=[ \t\r\n]|\Z)")
+"""A word that is all of that, and no sign of a shell: most words are."""
 _IN_DOUBLE_QUOTES = '$`"\\\n'
 """What a backslash escapes between double quotes; before anything else it stands for itself."""
 
@@ -110,6 +112,11 @@ class _Splitter:
         start = self.position = _GAP.match(text, self.position).end()  # type: ignore[union-attr]  # matches nothing too
         if start >= len(text):
             return None
+        if simple := _SIMPLE_WORD.match(text, start):
+            word = simple.group()
+            if not self.assignments or "=" not in word:
+                self.position = simple.end()
+                return Word(word, word, word, (), None, start, self.position)
         name = None
         if self.assignments and (assigned := _ASSIGNED.match(text, start)):
             name = assigned.group(1)

@@ -7,7 +7,7 @@ references are checked against what is known, and those to steps are kept as pos
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fleetprompt_agent.language.expressions import (
     ROOTS,
@@ -100,8 +100,15 @@ class Draft:
         """How `for_each` names the item."""
         return (self.step.as_ or "item") if self.step.for_each is not None else None
 
+    _fields: tuple[str, ...] | Literal["unread"] | None = "unread"
+
     def result_fields(self) -> tuple[str, ...] | None:
         """What the step's result has; None when that is not known."""
+        if self._fields == "unread":
+            self._fields = self._read_fields()
+        return self._fields
+
+    def _read_fields(self) -> tuple[str, ...] | None:
         if self.step.for_each is not None:
             return ("json", "items", *GATE_RESULT_FIELDS * self.gate, *RESULT_FIELDS)
         fields: tuple[str, ...] = GATE_RESULT_FIELDS if self.gate else ()

@@ -109,6 +109,8 @@ def _program_fault(program: str | None) -> str | None:
 def _code_with_data(literals: list[str | None]) -> list[int]:
     """Which words are the code of an interpreter, and hold an expression."""
     found: list[int] = []
+    if None not in literals:
+        return found
     kind: str | None = None
     for place, literal in enumerate(literals):
         if literal is None:
@@ -123,7 +125,10 @@ def _code_with_data(literals: list[str | None]) -> list[int]:
 
 def _warn_unexpanded(given: Given) -> None:
     for word in given.words:
-        match = _UNEXPANDED.search(word.bare)
+        bare = word.bare
+        if "$" not in bare and "*" not in bare and "~" not in bare:
+            continue
+        match = _UNEXPANDED.search(bare)
         if match is None:
             continue
         sign = match.group()
