@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt.client import Client
+from fleetprompt.roots import chosen_root
 from fleetprompt.state_files import open_log
 
 if TYPE_CHECKING:
@@ -19,11 +20,10 @@ async def connected(
     options: argparse.Namespace, *, allow_side_effects: bool = False
 ) -> AsyncIterator[Client]:
     """An open client for the command's root, whose agent logs into the state directory."""
-    log = open_log("agent")
+    root = chosen_root(options.root)
+    log = open_log("agent", root)
     try:
-        client = Client(
-            options.root, allow_side_effects=allow_side_effects, stderr=log, actor=_person()
-        )
+        client = Client(root, allow_side_effects=allow_side_effects, stderr=log, actor=_person())
         async with client:
             yield client
     finally:

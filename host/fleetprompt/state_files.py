@@ -8,6 +8,8 @@ import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from fleetprompt_protocol.errors import FleetPromptError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,19 +24,26 @@ def log_path(name: str) -> Path:
     return state_dir_path() / "log" / f"{name}.log"
 
 
-def open_log(name: str) -> int:
-    """A descriptor that appends to a log; the null device when the log cannot be written.
+def open_log(name: str, root: Path | None = None) -> int:
+    """A descriptor that appends to a log; the null device when the log cannot be kept.
 
-    A log is never worth failing for: what cannot be stored will be said by whoever stores it.
+    A log is never worth failing for: what is wrong with the state directory is said by whoever
+    needs it.
+
+    Args:
+        name: As for `log_path`.
+        root: The workspace; nothing is written into it.
     """
-    path = log_path(name)
+    from fleetprompt_agent.state_dir import open_state_dir
+
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = open_state_dir(root) / "log" / f"{name}.log"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         if path.is_file() and path.stat().st_size > _MAX_LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
         return os.open(path, flags, 0o600)
-    except OSError:
+    except (OSError, FleetPromptError):
         return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 

@@ -13,7 +13,7 @@ from fleetprompt.connection import connected
 from fleetprompt.exit_codes import ExitCode
 from fleetprompt.input_values import convert_inputs, read_inputs, split_pairs
 from fleetprompt.output import write_json, write_lines
-from fleetprompt.roots import workflow_reference
+from fleetprompt.roots import chosen_root, workflow_reference
 from fleetprompt.state_files import log_path, open_log
 from fleetprompt.terminal import terminal_at_hand
 from fleetprompt_protocol.errors import FleetPromptError, InternalError
@@ -104,8 +104,8 @@ async def _declared_inputs(client: Client, workflow: str) -> dict[str, Any]:
 
 def _detach(options: argparse.Namespace) -> int:
     """Let another process follow the run; ends as soon as that one knows the run's id."""
+    log = open_log("detached", chosen_root(options.root))
     reading, writing = os.pipe()
-    log = open_log("detached")
     arguments = [word for word in options.arguments if word != "--detach"]
     try:
         subprocess.Popen(

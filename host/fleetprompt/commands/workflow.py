@@ -58,6 +58,8 @@ async def _validate(options: argparse.Namespace) -> int:
         references = [workflow_reference(text, client.root) for text in options.workflows]
         if not references:
             references = [entry.file_path for entry in await client.list()]
+            if not references:
+                write_lines([f"No workflows in {client.root}."], sys.stderr)
         found = [await client.validate(reference) for reference in references]
     is_valid = all(validation.valid for validation in found)
     if options.json:
