@@ -1,0 +1,62 @@
+"""What a plan finds on this machine: programs on the search path, files beneath the root."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from fleetprompt_protocol.errors import FleetPromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from fleetprompt_agent.language.plan import Json
+
+MAX_USED_BYTES = 16 << 20
+"""Of one file under `uses:`."""
+
+
+class Machine:
+    """The surroundings of the plans of one root.
+
+    Args:
+        root: The root of the repository, absolute.
+        path: The caller's `PATH`.
+        entries: Configuration and tool schema by tool id, for tools that have one.
+    """
+
+    def __init__(self, root: Path, path: str, entries: Mapping[str, Json] | None = None) -> None:
+        from fleetprompt_agent.steps.programs import PathCleaner
+
+        self._root = root
+        self._path = PathCleaner(path).clean(root)
+        self._entries = entries or {}
+
+    def program(self, name: str) -> tuple[str, str | None] | None:
+        """Its path, and its digest when it lies in the workspace or this user could change it."""
+        from fleetprompt_agent.steps.programs import find_program, program_sha256
+
+        try:
+            found = find_program(name, self._path, self._root)
+        except FleetPromptError:
+            return None
+        real = os.path.realpath(found)
+        root = os.path.realpath(self._root)
+        may_change = real.startswith(f"{root}{os.sep}") or os.access(real, os.W_OK)
+        return found, (program_sha256(real) or "unreadable") if may_change else None
+
+    def file(self, path: str) -> str | None:
+        """The digest of a file; links are not followed."""
+        from fleetprompt_indexer.reader import read_file
+
+        try:
+            content = read_file(self._root, path, max_bytes=MAX_USED_BYTES)
+        except FleetPromptError:
+            return None
+        return hashlib.sha256(content.data).hexdigest()
+
+    def entry(self, tool_id: str) -> Json:
+        """What was given for the tool."""
+        return self._entries.get(tool_id)
