@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from fleetprompt_agent.engine.active import Listener
     from fleetprompt_agent.engine.engine import Engine
     from fleetprompt_agent.engine.journal_port import JournalPort
     from fleetprompt_agent.language.loader import Compiled
+    from fleetprompt_agent.steps.routed import Route
     from fleetprompt_agent.steps.spawner import Spawner
     from fleetprompt_agent.steps.supervisor import Supervisor
     from fleetprompt_indexer.scan import ScanReport
@@ -54,12 +56,26 @@ class Agent:
     ) -> None:
         self.root = root
         self.allow_side_effects = allow_side_effects
+        self.route: Route | None = None
+        """The way to tools of other agents, once a router host has welcomed this one."""
         self._supervisor = supervisor
         self._may_run = may_run
         self._open_journal = open_journal
         self._engine: Engine | None = None
         self._spawner: Spawner | None = None
         self._interrupting: asyncio.Future[None] | None = None
+        self._observers: list[Listener] = []
+
+    def observe_runs(self, listener: Listener) -> None:
+        """Have the listener hear of every run that this process drives from now on."""
+        self._observers.append(listener)
+        if self._engine is not None:
+            self._engine.observe(listener)
+
+    @property
+    def can_run_programs(self) -> bool:
+        """Whether `cli` steps can be started: false once the supervisor has ended."""
+        return self._spawner is None or not self._spawner.is_lost
 
     @property
     def engine(self) -> Engine:
@@ -83,18 +99,26 @@ class Agent:
         from fleetprompt_agent.state_dir import open_state_dir
         from fleetprompt_agent.steps.cli import CliRunner
         from fleetprompt_agent.steps.flow import FlowRunner
+        from fleetprompt_agent.steps.routed import RoutedRunner
         from fleetprompt_agent.steps.spawner import Spawner
 
         journal = self._open_journal(open_state_dir(self.root) / "journal.db")
         spawner = Spawner(self._supervisor)
         self._spawner = spawner
-        return Engine(
+        engine = Engine(
             journal,
             str(self.root),
             Owner.of_this_process(self._supervisor.pid),
-            {"cli": CliRunner(spawner), "flow": FlowRunner()},
+            {
+                "cli": CliRunner(spawner),
+                "flow": FlowRunner(),
+                "agent": RoutedRunner(lambda: self.route),
+            },
             self._may_run,
         )
+        for listener in self._observers:
+            engine.observe(listener)
+        return engine
 
     async def interrupt(self) -> None:
         """Stop what runs and leave it resumable. May be called twice, and at the same time."""

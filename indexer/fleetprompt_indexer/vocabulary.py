@@ -73,7 +73,7 @@ WORKFLOW_FIELDS: Mapping[str, Field] = _table(
     Field("allow", "What steps may reach: network, read, write", "a map of lists", False),
     Field("defaults", "Values for steps that do not set them", "a map"),
     Field("limits", "Limits of a whole run", "a map", example="{timeout: 10m}"),
-    Field("concurrency", "Which runs exclude each other", "a map", False),
+    Field("concurrency", "Which runs exclude each other", "a map"),
     Field("tools", "Tools that steps may and may not use", "a map", False),
     Field("sandbox", "Isolation", "`required`, `preferred` or `off`", False),
     Field("steps", "The steps, in order", "a list of steps"),
@@ -292,7 +292,6 @@ AGENT_TOOLS = Namespace(
     "a tool of another agent, called through the host",
     "as the agent registered it",
     ("json",),
-    supported=False,
     form="com.example.reviewer/review",
 )
 """Tools of other agents: named by `<agent_id>/<tool>` in place of a namespace."""

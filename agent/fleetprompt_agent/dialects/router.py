@@ -12,12 +12,14 @@ from fleetprompt_agent.tools.registry import TOOLS, Call, call_tool, find_tool
 from fleetprompt_protocol.errors import FleetPromptError, ProtocolError, RequestError
 from fleetprompt_protocol.log import bound, get_logger
 from fleetprompt_protocol.meta import meta_from, meta_json
+from fleetprompt_protocol.peer import MARK_BYTES
 from fleetprompt_protocol.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fleetprompt_agent.agent import Agent
+    from fleetprompt_agent.dialects.downstream import Downstream
     from fleetprompt_agent.language.plan import Plan
     from fleetprompt_agent.tools.registry import Tool
     from fleetprompt_protocol.call import CallContext
@@ -30,6 +32,10 @@ HELLO_TIMEOUT_S = 30.0
 """A host that gave a token answers `agent.hello` within this."""
 DIRECTIVE_TIMEOUT_S = 600.0
 """A directive may be asked of a person."""
+CAPABILITIES = [
+    "streaming", "cancellation", "directives", "downstream_calls", "signals", "workflow_signals",
+]  # fmt: skip
+"""What the hello offers; a host asks for `workflow_signals` by naming it in its welcome."""
 _MINIMAL = ("protocol.method_not_found",)
 
 
@@ -47,6 +53,9 @@ class RouterDialect:
         self._calls: dict[str, CallContext] = {}
         self._directives: dict[str, str] = {}
         """Granted by this session: directive id to plan digest."""
+        self._calls_of_runs: dict[str, str] = {}
+        """The call that a run belongs to while the call lasts, by run id."""
+        self._downstream: Downstream | None = None
         self._began = time.monotonic()
         self._peer: Peer | None = None
         self.welcome: Welcome | None = None
@@ -59,7 +68,7 @@ class RouterDialect:
     @property
     def inline(self) -> dict[str, Any]:
         """What is answered in the reader, in order."""
-        return {"core.tool.cancel": self._tool_cancel}
+        return {"core.tool.cancel": self._tool_cancel, "core.tool.stream": self._take_chunk}
 
     # The handshake
 
@@ -77,7 +86,7 @@ class RouterDialect:
             "agent_version": __version__,
             "protocol": {
                 "supported_versions": list(PROTOCOL_VERSIONS),
-                "capabilities": ["streaming", "cancellation", "directives"],
+                "capabilities": CAPABILITIES,
             },
             "sdk": {"name": "fleetprompt", "version": __version__},
         }
@@ -97,26 +106,71 @@ class RouterDialect:
 
     async def serve(self, peer: Peer) -> None:
         """Offer the tools, then send heartbeats, for as long as the session lasts."""
-        try:
-            await peer.request("agent.tools.register", {"tools": _descriptions(), "replace": True})
-        except FleetPromptError as error:
-            if error.code not in _MINIMAL:
-                log.warning("router.not_registered", code=error.code, message=error.message)
+        from fleetprompt_agent.dialects.downstream import Downstream
+
+        self._downstream = self._agent.route = Downstream(peer, self._calls_of_runs.get)
+        await self._register(peer)
         welcome = self.welcome
         if welcome is None:
             return
-        while not peer.is_ended:
-            await asyncio.sleep(welcome.heartbeat_interval_ms / 1000)
-            peer.notify(
-                "agent.heartbeat",
-                {
-                    "session_id": welcome.session_id,
-                    "uptime_ms": round((time.monotonic() - self._began) * 1000),
-                    "inflight_calls": len(self._calls),
-                    "status": "ok",
-                },
-                coalesce_key="agent.heartbeat",
+        from fleetprompt_agent.dialects.signals import (
+            WATCH_CAPABILITY,
+            RunSignals,
+            tell_of_workflows,
+        )
+
+        self._agent.observe_runs(RunSignals(peer))
+        watching = None
+        if WATCH_CAPABILITY in welcome.capabilities:
+            watching = asyncio.ensure_future(tell_of_workflows(self._agent, peer))
+        try:
+            while not peer.is_ended:
+                await asyncio.sleep(welcome.heartbeat_interval_ms / 1000)
+                heartbeat = self._heartbeat(peer, welcome.session_id)
+                peer.notify("agent.heartbeat", heartbeat, coalesce_key="agent.heartbeat")
+        finally:
+            if watching is not None:
+                watching.cancel()
+
+    async def _register(self, peer: Peer) -> None:
+        from fleetprompt_protocol.messages import Registered
+
+        try:
+            answer = await peer.request(
+                "agent.tools.register", {"tools": _descriptions(), "replace": True}
             )
+            rejected = Registered.parse(answer).rejected
+        except FleetPromptError as error:
+            if error.code not in _MINIMAL:
+                log.warning("router.not_registered", code=error.code, message=error.message)
+            return
+        for tool in rejected:
+            log.warning("router.tool_rejected", tool_id=tool.tool_id, code=tool.error.code)
+
+    def _heartbeat(self, peer: Peer, session_id: str) -> dict[str, Any]:
+        agent = self._agent
+        details = {
+            "active_runs": agent.engine.active_count if agent.has_engine else 0,
+            "downstream_calls": self._downstream.in_flight if self._downstream is not None else 0,
+            "queued_bytes": peer.queued_bytes,
+        }
+        status = "ok"
+        if peer.queued_bytes > MARK_BYTES:
+            status = "degraded"  # runs pause until the host has taken what waits
+        if not agent.can_run_programs:
+            status = "unhealthy"
+        return {
+            "session_id": session_id,
+            "uptime_ms": round((time.monotonic() - self._began) * 1000),
+            "inflight_calls": len(self._calls),
+            "status": status,
+            "details": details,
+        }
+
+    def goodbye(self, reason: str) -> None:
+        """Tell the host, if one has welcomed this agent, that the session ends in good order."""
+        if self._peer is not None:
+            self._peer.notify("core.goodbye", {"reason": reason})
 
     # What the host asks
 
@@ -147,6 +201,9 @@ class RouterDialect:
             return await self._answer(context, tool, envelope, params.get("meta"))
         finally:
             del self._calls[envelope.call_id]
+            for run_id, call_id in list(self._calls_of_runs.items()):
+                if call_id == envelope.call_id:
+                    del self._calls_of_runs[run_id]
 
     async def _answer(
         self, context: CallContext, tool: Tool, envelope: ToolCall, raw_meta: object
@@ -169,7 +226,12 @@ class RouterDialect:
         if tool.streaming:
             from fleetprompt_agent.dialects.stream import CallStream
 
-            stream = CallStream(context, envelope.call_id, meta.correlation)
+            stream = CallStream(
+                context,
+                envelope.call_id,
+                meta.correlation,
+                on_run=lambda run_id: self._calls_of_runs.update({run_id: envelope.call_id}),
+            )
             call.listener = stream
             if envelope.timeout_ms is not None:
                 asked = given.get("wait_ms")
@@ -222,6 +284,10 @@ class RouterDialect:
                 "note": "No call with this id is in flight.",
             }
         return {"call_id": cancel.call_id, "accepted": context.cancel()}
+
+    def _take_chunk(self, params: dict[str, Any]) -> None:
+        if self._downstream is not None:
+            self._downstream.take_chunk(params)
 
     # What the agent asks
 

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.engine.projection import status_data
 from fleetprompt_protocol.meta import meta_json
+from fleetprompt_protocol.wire import loads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fleetprompt_agent.engine.active import Progress
     from fleetprompt_agent.engine.core.events import Event
     from fleetprompt_agent.engine.core.state import RunState
@@ -21,22 +24,39 @@ class CallStream:
     """Turns a run's transitions into chunks of one call; a listener of the engine.
 
     Every chunk echoes the ids of its call, with the event that it tells of as its cause.
+
+    Args:
+        context: The call.
+        call_id: Its id, on every chunk.
+        correlation: Its ids.
+        on_run: Told, before the first chunk, which run the call is about.
     """
 
-    def __init__(self, context: CallContext, call_id: str, correlation: Correlation) -> None:
+    def __init__(
+        self,
+        context: CallContext,
+        call_id: str,
+        correlation: Correlation,
+        on_run: Callable[[str], None] | None = None,
+    ) -> None:
+        self._on_run = on_run
         self._context = context
         self._call_id = call_id
         self._correlation = correlation
 
     def on_event(self, state: RunState, event: Event, progress: Progress) -> None:
         """A transition becomes a `status` chunk."""
+        if self._on_run is not None:
+            self._on_run(state.run_id)
+            self._on_run = None
         data = status_data(state, event, progress)
         if data is not None:
             self._send("status", data, event.event_id)
 
     def on_output(self, step_path: str, channel: str, text: str) -> None:
         """What a step prints becomes a chunk of the channel of that name."""
-        self._send(channel, {"text": text, "step_path": step_path}, None)
+        shown = {"json": loads(text.encode())} if channel == "partial_result" else {"text": text}
+        self._send(channel, {**shown, "step_path": step_path}, None)
 
     def finish(self, result: dict[str, Any]) -> None:
         """The last status chunk: how the run stands."""
@@ -75,6 +95,7 @@ class CallStream:
 
 
 _STATES = {
+    "pending": "waiting",
     "running": "started",
     "succeeded": "completed",
     "failed": "failed",

@@ -171,6 +171,8 @@ class Attempts:
         """How the attempt ended; it never raises, cancelled or not."""
         began = time.perf_counter()
         try:
+            if limit_s is not None:
+                request = replace(request, timeout_s=limit_s)
             async with asyncio.timeout(limit_s):
                 outcome = await self._runner(request.namespace).run(request, on_output)
             return _end_of(outcome)

@@ -95,6 +95,10 @@ class Engine:
         """Number of runs that this process drives now."""
         return len(self._runner.active)
 
+    def observe(self, listener: Listener) -> None:
+        """Have the listener hear of every run that this process drives from now on."""
+        self._runner.observers.append(listener)
+
     def wake(self) -> None:
         """Listeners can keep up again."""
         self._runner.wake_all()

@@ -58,6 +58,7 @@ from fleetprompt_protocol.log import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from fleetprompt_agent.engine.active import Listener
     from fleetprompt_agent.engine.core.events import Body
     from fleetprompt_agent.engine.core.state import RunState
     from fleetprompt_agent.engine.journal_port import JournalPort
@@ -111,6 +112,8 @@ class Runner:
         self._renew_timer: asyncio.TimerHandle | None = None
         self._data_version = -1
         self.active: dict[str, ActiveRun] = {}
+        self.observers: list[Listener] = []
+        """Hear of every run of this process, before its own listeners do."""
 
     def adopt(self, run: ActiveRun) -> None:
         """Drive a run whose lease this process has just taken."""
@@ -409,7 +412,7 @@ class Runner:
         events, run.pending = run.pending, []
         progress, run.progress = run.progress, []
         for event, how_far in zip(events, progress, strict=True):
-            for listener in list(run.listeners):
+            for listener in (*self.observers, *run.listeners):
                 listener.on_event(run.state, event, how_far)
         launch, run.to_launch = run.to_launch, []
         for request, limit_s in launch:

@@ -21,8 +21,9 @@ Effect = Literal["none", "done", "unknown"]
 """What a step did to the world: it never started, it ran to its own end, or nobody can tell."""
 
 Progress = Callable[[str, str], None]
-"""Called with `(channel, text)` while a step runs; channel is `stdout` or `stderr`. Best effort:
-the pieces are for showing, they stop at the output cap, and the outcome alone is consumed."""
+"""Called with `(channel, text)` while a step runs. The channel is `stdout` or `stderr`, of a routed
+call also `log`, or `partial_result` with JSON as its text. Best effort: the pieces are for showing,
+they stop at the output cap, and the outcome alone is consumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class StepRequest:
     """`cli:gh`, `flow:set`."""
     action: dict[str, Json]
     """cli: `{"argv": [str, …], "cwd": str | None, "env": {name: str}, "stdin": str | bytes | null}`
-    with cwd relative to the run's; flow: `{"with": json}`."""
+    with cwd relative to the run's; flow and tools of other agents: `{"with": json}`."""
     root: Path
     """The workspace: no working directory and no `./program` leaves it."""
     cwd: str | None
@@ -53,6 +54,8 @@ class StepRequest:
     idempotency_key: str
     """`run_id/step_path`, the same for every attempt."""
     correlation: Correlation
+    timeout_s: float | None = None
+    """How long the attempt may take; its caller sees to that, a routed call says it on."""
 
 
 @dataclass(frozen=True, slots=True)
