@@ -1,7 +1,9 @@
 """The syntax tree of an expression, and the paths that it refers to.
 
 Chains are flat (`a + b + c`, `a && b`, `a.b.c` are one node each), so that `depth`, the longest way
-from a node to a leaf, is the depth of what people nest, and of the evaluator's stack.
+from a node to a leaf, is the depth of what people nest, and of the evaluator's stack. Nodes are
+never compared or shown, so their classes have no methods for it: making those would be most of the
+time that importing this module takes.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class Literal:
     """A constant: null, bool, int, float, str, or the name of a type."""
 
@@ -56,7 +58,7 @@ class Literal:
     depth: int = 1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class Variable:
     """A name from outside: `inputs`."""
 
@@ -66,7 +68,7 @@ class Variable:
     depth: int = 1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class StepName:
     """`$name` where `name` is no root: a step, or the loop's item under its own name."""
 
@@ -76,7 +78,7 @@ class StepName:
     depth: int = 1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class Local:
     """The variable of a macro."""
 
@@ -87,7 +89,7 @@ class Local:
     depth: int = 1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class Path:
     """Selections one after another: a str is a field, a node a computed index."""
 
@@ -98,7 +100,7 @@ class Path:
     depth: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class Has:
     """`has(a.b)`: whether the last field exists."""
 
@@ -108,7 +110,7 @@ class Has:
     depth: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class Call:
     """A function; a method's target is its first argument."""
 
@@ -119,7 +121,7 @@ class Call:
     depth: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class Macro:
     """`all exists exists_one map filter` over a list, or the keys of a map."""
 
@@ -135,7 +137,7 @@ class Macro:
     depth: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class Unary:
     """`!x` or `-x`."""
 
@@ -146,7 +148,7 @@ class Unary:
     depth: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class Chain:
     """Operators of one precedence, applied from left to right."""
 
@@ -157,7 +159,7 @@ class Chain:
     depth: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class Logic:
     """`a && b && …` or `a || b || …`."""
 
@@ -168,7 +170,7 @@ class Logic:
     depth: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class Conditional:
     """`condition ? then : otherwise`."""
 
@@ -180,7 +182,7 @@ class Conditional:
     depth: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class ListOf:
     """`[a, b]`."""
 
@@ -190,7 +192,7 @@ class ListOf:
     depth: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False, match_args=False)
 class MapOf:
     """`{"a": b}`."""
 
