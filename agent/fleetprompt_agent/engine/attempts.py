@@ -64,8 +64,16 @@ class Attempts:
             )
         return runner
 
-    def request(self, state: RunState, step: StepState, attempt: int) -> StepRequest:
+    def request(
+        self, state: RunState, step: StepState, attempt: int, cause: str | None = None
+    ) -> StepRequest:
         """The attempt with every template rendered.
+
+        Args:
+            state: The run.
+            step: Whose attempt it is.
+            attempt: From 1.
+            cause: The id of its `step.started`, which causes what the attempt does.
 
         Raises:
             rendering.RenderError: a template has no value.
@@ -95,7 +103,7 @@ class Attempts:
             ok_exit_codes=planned.ok_exit_codes,
             max_output_bytes=min(caps),
             idempotency_key=f"{state.run_id}/{step.path}",
-            correlation=Correlation(state.request_id, state.correlation_id, None),
+            correlation=Correlation(state.request_id, state.correlation_id, cause),
         )
 
     def _root(self, text: str) -> Path:
@@ -103,13 +111,6 @@ class Attempts:
         if root is None:
             root = self._roots[text] = Path(text)
         return root
-
-    def caused_by(self, request: StepRequest, event_id: str | None) -> StepRequest:
-        """The request with its `step.started` event as the cause of what it does."""
-        ids = request.correlation
-        return replace(
-            request, correlation=Correlation(ids.request_id, ids.correlation_id, event_id)
-        )
 
     def resolved(self, state: RunState, step: StepState, command: object) -> dict[str, Json]:
         """What an approver is shown first: what would run, made by the system."""

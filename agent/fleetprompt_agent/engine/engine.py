@@ -87,6 +87,7 @@ class Engine:
         self._owner = owner
         self._runner = Runner(journal, step_runners, may_run)
         self._is_stopping = False
+        self._cancels: set[asyncio.Task[tuple[bool, str]]] = set()
         self._tokens: dict[str, dict[str, str]] = {}
         """By run id: the tokens of open gates that this process issued; nowhere else in clear."""
 
@@ -171,6 +172,7 @@ class Engine:
                 caller=new.caller,
                 idempotency_key=new.idempotency_key,
             )
+            excluded = self._join_group(new.plan, run_id)
             self.journal.create_run(
                 RunRow(run_id, self.project, new.plan.workflow_id, asker.correlation_id, now),
                 tenant="local",
@@ -180,8 +182,29 @@ class Engine:
             first = _event(1, now, created, asker, asker.causation_id)
             second = _event(2, now, LeaseTaken(self._owner.to_text(), epoch), asker, first.event_id)
             self.journal.append(run_id, epoch, [first, second])
+        for other in excluded:
+            task = asyncio.ensure_future(self.cancel(other, f"replaced by run {run_id}", asker))
+            self._cancels.add(task)
+            task.add_done_callback(self._cancels.discard)
         state = apply(begin(run_id, first), second)
         return run_id, ActiveRun(state, epoch, asker, self._tokens.setdefault(run_id, {}))
+
+    def _join_group(self, plan: Plan, run_id: str) -> list[str]:
+        """Queue the run in its concurrency group; gives the runs that it replaces."""
+        group = plan.concurrency
+        if group is None:
+            return []
+        others = self.journal.group_members(self.project, group.group)
+        if others and group.on_conflict == "refuse":
+            raise RequestError(
+                "run.conflict",
+                f"Run {others[0]} of the group {group.group} has not ended, and this workflow "
+                "does not wait. Let it end, or cancel it.",
+                details={"run_id": others[0]},
+                retryable=True,
+            )
+        self.journal.join_group(self.project, group.group, run_id)
+        return others if group.on_conflict == "cancel_running" else []
 
     def _new_run_id(self, correlation_id: str) -> str:
         """The correlation id for the first root run under it, else an id of its own."""
@@ -206,11 +229,17 @@ class Engine:
 
     def _snapshot(self, run: ActiveRun) -> Snapshot:
         state = run.state
-        if state.is_terminal or state.is_waiting:
-            status = _folded_status(state)
-        else:
-            status = "interrupted" if run.parked.is_set() else "running"
+        status = self._status(state, is_driven=not run.parked.is_set())
         return Snapshot(state, status, self._open_tokens(state))
+
+    def _status(self, state: RunState, *, is_driven: bool) -> str:
+        """The derived status: the fold, whether somebody drives the run, and what it waits for."""
+        folded = _folded_status(state)
+        if folded != "running":
+            return folded
+        if not is_driven:
+            return "interrupted"
+        return "pending" if self._runner.waits_for(state) is not None else "running"
 
     def _open_tokens(self, state: RunState) -> dict[str, str]:
         open_ids = {gate.gate_id for gate in state.open_gates}
@@ -255,8 +284,7 @@ class Engine:
         """The run as it is now, whoever owns it."""
         run = self._runner.active.get(run_id)
         if run is not None:
-            state = run.state
-            return Snapshot(state, _folded_status(state), {})
+            return Snapshot(run.state, self._status(run.state, is_driven=True), {})
         state, status = self._observe(run_id)
         return Snapshot(state, status, {})
 
@@ -273,8 +301,7 @@ class Engine:
             state = known
             for event in self.journal.load(run_id, after=state.seq):
                 apply(state, event)
-        status = _folded_status(state)
-        return state, "interrupted" if status == "running" and not is_driven else status
+        return state, self._status(state, is_driven=is_driven)
 
     async def follow(
         self, run_id: str, listener: Listener | None, wait_s: float | None
@@ -288,7 +315,7 @@ class Engine:
         version = -1
         try:
             async with asyncio.timeout(wait_s):
-                while status == "running":
+                while status in ("running", "pending"):
                     await asyncio.sleep(INBOX_POLL_S)
                     now = self.journal.data_version()
                     if now == version and self.journal.has_live_owner(run_id):
@@ -366,6 +393,8 @@ class Engine:
             epoch = self.journal.acquire(run_id, self._owner)
             state = fold(run_id, self.journal.load(run_id))
             body = LeaseTaken(self._owner.to_text(), epoch)
+            if then is not None:
+                self._join_group(state.plan, run_id)
             at, line = max(now_ms(), state.last_ms), state.correlation_id
             events = [_event(state.seq + 1, at, body, asker, asker.request_id, line)]
             if then is not None:

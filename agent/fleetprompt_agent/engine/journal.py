@@ -61,6 +61,11 @@ CREATE TABLE run_keys (
     scope TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, run_id TEXT NOT NULL,
     created_ms INTEGER NOT NULL, PRIMARY KEY (scope, key)
 ) WITHOUT ROWID;
+CREATE TABLE group_queue (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL, name TEXT NOT NULL,
+    run_id TEXT NOT NULL UNIQUE
+);
+CREATE INDEX group_queue_by_name ON group_queue (project, name, id);
 """
 
 _EVENT_COLUMNS = ", ".join(COLUMNS)
@@ -179,20 +184,6 @@ class Journal:
         with suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-
-    @contextmanager
-    def savepoint(self) -> Iterator[None]:
-        """See `journal_port.Transactions`."""
-        self._db.execute("SAVEPOINT run")
-        try:
-            yield
-        except BaseException:
-            with suppress(sqlite3.Error):
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK TO run")
-                    self._db.execute("RELEASE run")
-            raise
-        self._db.execute("RELEASE run")
 
     def _error(self, error: Exception) -> JournalError:
         text = str(error)
@@ -384,6 +375,25 @@ class Journal:
         return value
 
     # Idempotency keys
+
+    def join_group(self, project: str, name: str, run_id: str) -> None:
+        """The run takes its place in the queue of its concurrency group, once."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO group_queue (project, name, run_id) VALUES (?,?,?)",
+            (project, name, run_id),
+        )
+
+    def group_members(self, project: str, name: str) -> list[str]:
+        """The ids of the group's runs that have not ended; the first one may run."""
+        rows = self._read(
+            "SELECT run_id FROM group_queue WHERE project = ? AND name = ? ORDER BY id",
+            (project, name),
+        )
+        return [row[0] for row in rows]
+
+    def leave_group(self, run_id: str) -> None:
+        """The run has ended: the next one of its group may run."""
+        self._db.execute("DELETE FROM group_queue WHERE run_id = ?", (run_id,))
 
     def claim_key(
         self, scope: str, key: str, fingerprint: str, run_id: str, now_ms: int

@@ -63,10 +63,6 @@ class Transactions(Protocol):
         """
         ...
 
-    def savepoint(self) -> AbstractContextManager[None]:
-        """Within a transaction: what is inside can fail without taking the rest with it."""
-        ...
-
 
 class EventStore(Protocol):
     """The events of every run, in order."""
@@ -76,10 +72,11 @@ class EventStore(Protocol):
         ...
 
     def append(self, run_id: str, epoch: int, events: list[Event]) -> None:
-        """Add the events, if the lease of this epoch still holds.
+        """Add the events, of which there may be none, if the lease of this epoch still holds.
 
         Raises:
-            JournalError: `journal.fenced` when another process has taken over the run.
+            JournalError: `journal.fenced` when another process has taken over the run; nothing was
+                added, and the transaction can go on.
         """
         ...
 
@@ -171,6 +168,22 @@ class Inbox(Protocol):
         ...
 
 
+class Groups(Protocol):
+    """At most one run of a concurrency group at a time, per project."""
+
+    def join_group(self, project: str, name: str, run_id: str) -> None:
+        """The run takes its place in the queue of its concurrency group, once."""
+        ...
+
+    def group_members(self, project: str, name: str) -> list[str]:
+        """The ids of the group's runs that have not ended; the first one may run."""
+        ...
+
+    def leave_group(self, run_id: str) -> None:
+        """The run has ended: the next one of its group may run."""
+        ...
+
+
 class RunKeys(Protocol):
     """Idempotency keys of runs."""
 
@@ -181,7 +194,7 @@ class RunKeys(Protocol):
         ...
 
 
-class JournalPort(Transactions, EventStore, RunIndex, Leases, Inbox, RunKeys, Protocol):
+class JournalPort(Transactions, EventStore, RunIndex, Leases, Inbox, Groups, RunKeys, Protocol):
     """A journal, whole."""
 
     def close(self) -> None:

@@ -197,7 +197,7 @@ class Runner:
                 answer = requests.answer(state, request, now_ms())
                 if answer is not None:
                     self._emit(run, answer, requests.asker_of(request))
-        if self._stopping:
+        if self._stopping or (not state.cancels and self.waits_for(state) is not None):
             return
         progress = True
         while progress and len(run.pending) < EVENTS_PER_TURN:
@@ -206,6 +206,19 @@ class Runner:
                 progress |= self._perform(run, command)
         if progress:
             self.wake(run)
+
+    def waits_for(self, state: RunState) -> str | None:
+        """The run of the same concurrency group that has to end first, or None."""
+        group = state.plan.concurrency
+        if group is None or state.is_terminal:
+            return None
+        members = self._journal.group_members(state.root, group.group)
+        return members[0] if members and members[0] != state.run_id else None
+
+    def _wake_queued(self) -> None:
+        for run in self.active.values():
+            if run.state.plan.concurrency is not None and not run.tasks:
+                self.wake(run)
 
     def _fold_arrived(self, run: ActiveRun, item: Arrived) -> None:
         step = run.state.steps[item.step_path]
@@ -217,7 +230,13 @@ class Runner:
                 StepLateResult(item.step_path, item.attempt, item.end.ok, item.end.error),
             )
 
-    def _emit(self, run: ActiveRun, body: Body, asker: Asker | None = None) -> None:
+    def _emit(
+        self,
+        run: ActiveRun,
+        body: Body,
+        asker: Asker | None = None,
+        event_id: str | None = None,
+    ) -> None:
         state = run.state
         who = asker or run.asker
         path = getattr(body, "step_path", None)
@@ -232,7 +251,7 @@ class Runner:
             seq=state.seq + 1,
             at_ms=max(now_ms(), state.last_ms),
             body=body,
-            event_id=new_id(),
+            event_id=event_id or new_id(),
             request_id=who.request_id,
             correlation_id=state.correlation_id,
             causation_id=cause,
@@ -284,7 +303,8 @@ class Runner:
         if deadline is None and step.step.total_timeout_s is not None:
             deadline = now + round(step.step.total_timeout_s * 1000)
         try:
-            request = self._attempts.request(state, step, command.attempt)
+            event_id = new_id()
+            request = self._attempts.request(state, step, command.attempt, event_id)
             changed = self._attempts.changed_since_approval(request, step)
         except rendering.RenderError as error:
             self._emit(run, StepFailed(step.path, step.attempt, error.to_data()))
@@ -301,8 +321,8 @@ class Runner:
         self._emit(
             run,
             StepStarted(step.path, command.attempt, key, shown, digest_of(shown), deadline),
+            event_id=event_id,
         )
-        request = self._attempts.caused_by(request, step.started_event_id)
         instant = self._attempts.instant(request)
         if instant is not None:
             self._emit(run, judge(state, step, instant, now))
@@ -382,25 +402,25 @@ class Runner:
 
     def _write(self, run: ActiveRun) -> None:
         try:
-            with self._journal.savepoint():
-                if run.pending:
-                    self._journal.append(run.run_id, run.epoch, run.pending)
-                if run.inbox_seen > run.inbox_cleared:
-                    self._journal.clear_inbox(run.run_id, run.inbox_seen)
-                    run.inbox_cleared = run.inbox_seen
-                if self._is_parking(run):
-                    if not run.state.is_terminal and self._journal.has_requests(
-                        run.run_id, run.inbox_seen
-                    ):
-                        run.inbox_checked = False
-                        self.wake(run)
-                    else:
-                        self._journal.release(run.run_id, run.epoch)
-                        run.parked.set()
+            # Refused before anything of this run is written: the others of the turn are not harmed.
+            self._journal.append(run.run_id, run.epoch, run.pending)
         except JournalError as error:
             if error.code != "journal.fenced":
                 raise
             self._let_go(run, error)
+            return
+        if run.inbox_seen > run.inbox_cleared:
+            self._journal.clear_inbox(run.run_id, run.inbox_seen)
+            run.inbox_cleared = run.inbox_seen
+        if self._is_parking(run):
+            if not run.state.is_terminal and self._journal.has_requests(run.run_id, run.inbox_seen):
+                run.inbox_checked = False
+                self.wake(run)
+            else:
+                self._journal.release(run.run_id, run.epoch)
+                if run.state.is_terminal and run.state.plan.concurrency is not None:
+                    self._journal.leave_group(run.run_id)
+                run.parked.set()
 
     def _is_parking(self, run: ActiveRun) -> bool:
         """Whether this process has nothing left to do for the run."""
@@ -419,6 +439,7 @@ class Runner:
             run.tasks[request.step_path] = self._loop.create_task(self._act(run, request, limit_s))
         if run.parked.is_set():
             self._forget(run)
+            self._wake_queued()
         else:
             self._watch_deadline(run)
 
@@ -502,6 +523,7 @@ class Runner:
             version = self._journal.data_version()
             if version != self._data_version:
                 self._data_version = version
+                self._wake_queued()
                 for run_id in self._journal.runs_with_requests() & self.active.keys():
                     self.look_into_inbox(self.active[run_id])
         except JournalError as error:

@@ -16,6 +16,7 @@ from fleetprompt_agent.engine.core.decide import decide
 from fleetprompt_agent.engine.core.events import (
     Event,
     RunCancelRequested,
+    RunReopened,
     StepStarted,
     body_from,
     to_columns,
@@ -87,13 +88,25 @@ def test_a_journal_cut_anywhere_is_legal_and_can_be_continued(seed: int, where: 
 def test_a_finished_step_never_starts_again(seed: int) -> None:
     sim = simulation(seed)
     sim.run()
-    finished: set[str] = set()
+    finished: dict[str, str] = {}
     for event in sim.events:
-        path = getattr(event.body, "step_path", None)
+        path = str(getattr(event.body, "step_path", None))
         if isinstance(event.body, StepStarted):
             assert path not in finished
         elif event.body.type in ("step.succeeded", "step.skipped", "step.canceled"):
-            finished.add(str(path))
+            finished[path] = event.body.type
+        elif event.body.type == "run.reopened":
+            # What succeeded stays, but for `finally`, which closes every end of the run.
+            finished = {
+                name: type_
+                for name, type_ in finished.items()
+                if type_ == "step.succeeded" and not closes(name)
+            }
+
+
+def closes(path: str) -> bool:
+    """Whether the path is that of a `finally` step of a generated plan, or below one."""
+    return any(part in ("close", "last") for part in path.split("/"))
 
 
 @several
@@ -163,12 +176,18 @@ def test_an_effect_is_repeated_only_where_somebody_allowed_it(seed: int) -> None
                 for item in between
             )
             asked = any(
-                item.body.type == "gate.resolved" and getattr(item.body, "step_path", "") == path
+                (item.body.type == "gate.resolved" and getattr(item.body, "step_path", "") == path)
+                or (item.body.type == "run.reopened" and (closes(path) or named(item, path)))
                 for item in between
             )
             trusted = step.step.idempotent and sim.state.trusts_author
             assert known or asked or trusted
         last_start[path] = place
+
+
+def named(event: Event, path: str) -> bool:
+    """Whether whoever reopened the run named this step."""
+    return isinstance(event.body, RunReopened) and event.body.from_step == path
 
 
 @several

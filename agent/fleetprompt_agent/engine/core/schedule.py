@@ -460,9 +460,8 @@ def finish_fanout(state: RunState, instance: StepState) -> None:
     fanout = instance.fanout
     if fanout is None or instance.is_settled:
         return
-    busy = any(child.status == "running" for child in fanout.children.values())
     if fanout.stopped:
-        if busy:
+        if any(child.status == "running" for child in fanout.children.values()):
             return
     elif fanout.active or fanout.next_index < len(fanout.items):
         return
