@@ -52,7 +52,7 @@ def view(load: Load) -> dict[str, Any]:
 
 
 def steps_of(view: dict[str, Any]) -> dict[str, Any]:
-    return {step["id"]: step for step in (*view["steps"], *view["finally"])}
+    return {step["step_id"]: step for step in (*view["steps"], *view["finally"])}
 
 
 def test_steps_stand_in_levels(view: dict[str, Any]) -> None:
@@ -72,6 +72,19 @@ def test_without_inputs_they_are_placeholders_too(load: Load) -> None:
     view = view_plan(load(WORKFLOW).raise_if_invalid())
     assert steps_of(view)["list"]["action"]["argv"][3] == "⟨inputs.pr⟩"
     assert steps_of(view)["publish"]["will_run"] is None
+
+
+def test_inputs_that_are_missing_stay_placeholders_among_those_that_are_known(load: Load) -> None:
+    plan = load(WORKFLOW).raise_if_invalid()
+    view = view_plan(plan, {"dry": False})
+    assert steps_of(view)["list"]["action"]["argv"][3] == "⟨inputs.pr⟩"
+    assert steps_of(view)["publish"]["will_run"] is True
+
+
+def test_edges_say_where_they_come_from(view: dict[str, Any]) -> None:
+    edges = {(edge["from"], edge["to"]): edge["origin"] for edge in view["edges"]}
+    assert edges["list", "left"] == edges["right", "publish"] == "needs"
+    assert steps_of(view)["publish"]["needs"] == ["left", "right"]
 
 
 def test_a_condition_of_inputs_alone_is_decided(view: dict[str, Any]) -> None:
