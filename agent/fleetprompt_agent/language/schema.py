@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fleetprompt_agent.language.actions.reading import AGENT_TOOL
 from fleetprompt_agent.language.durations import PATTERN, duration_text
 from fleetprompt_indexer.vocabulary import (
     ACTION_FIELDS,
+    AGENT_TOOLS,
     NAMESPACES,
     STEP_FIELDS,
     WORKFLOW_FIELDS,
@@ -135,13 +137,13 @@ def _namespace_pattern(also_supported: Collection[str]) -> str:
     """The namespaces in any case; the patterns of JSON Schema have no flags."""
     names = [*namespace_names(), *(name[:-1] for name in also_supported if name.endswith(":"))]
     spelled = ["".join(f"[{letter}{letter.upper()}]" for letter in name) for name in names]
-    return rf"^\s*({'|'.join(spelled)})(\s|$)"
+    return rf"^\s*({'|'.join((*spelled, AGENT_TOOL))})(\s|$)"
 
 
 def _namespaces(also_supported: Collection[str]) -> str:
     lines = [
         f"\n- `{namespace.form}`: {namespace.meaning}"
-        for namespace in NAMESPACES.values()
+        for namespace in (*NAMESPACES.values(), AGENT_TOOLS)
         if namespace.supported or f"{namespace.name}:" in also_supported
     ]
     return "\n" + "".join(lines)

@@ -28,8 +28,9 @@ _READERS: Mapping[str, ReadNamespace] = {
     "llm": calls.read_llm,
     "agent": calls.read_agent,
 }
-_AGENT_TOOL = re.compile(r"[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)+/[A-Za-z0-9_.-]+")
-"""`com.example.reviewer/review`; a path such as `scripts/build` is none."""
+AGENT_TOOL = r"[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)+/[A-Za-z0-9_.-]+"
+"""A pattern: `com.example.reviewer/review`; a path such as `scripts/build` is none."""
+_AGENT_TOOL = re.compile(AGENT_TOOL)
 
 
 def read_action(
