@@ -1,11 +1,15 @@
-"""A corpus of repositories with workflow files: the same one for the same number, on any machine."""
+"""Repositories with workflow files: the same ones for the same number, on any machine."""
 
 from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# ruff: noqa: SIM905  # as text the lists stay short
 VERBS = "build check collect deploy fetch label lint notify publish report review scan test".split()
 NOUNS = "branch cache cluster docs image inbox issues metrics pods release schema site tags".split()
 PROGRAMS = "gh git kubectl terraform npm cargo make pytest ruff jq curl docker helm aws".split()
@@ -21,9 +25,9 @@ def make(folder: Path, files: int, seed: int = 7) -> int:
     """Write about `files` workflow files into repositories beneath the folder; the exact number.
 
     One to ten files in a repository, about 3.3 KB each, 6% of them JSON; beside them what a
-    repository has: source folders, and `node_modules` with many empty files. The YAML has some 16
-    bytes for each parse event, as 39 GitHub workflows found in installed packages have (16.1; 4,285
-    other YAML files: 20.6): the fewer, the more a parser works for a byte.
+    repository has: source folders, and `node_modules` with many empty files. The YAML has 13.9
+    bytes for each parse event, a little less than 39 GitHub workflows found in installed packages
+    (16.1) and 4,285 other YAML files (20.6): the fewer, the more a parser does for a byte.
     """
     chance = random.Random(seed)
     made = repository = 0
@@ -125,3 +129,48 @@ def _quoted(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f'"{value}"' if isinstance(value, str) and not value.isalpha() else str(value)
+
+
+def hostile() -> dict[str, bytes]:
+    """Files of up to 100 KB that cost some reader more than they should: name to content."""
+    full = 100_000
+    yaml = {
+        "flow-lists": "a: " + "[" * 25_000 + "]" * 25_000,
+        "block-lists": "a:\n" + "- " * 49_000 + "x",
+        "merge-bomb": "a0: &a0 {k0: 0}\n"
+        + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 9)),
+        "aliases": "a: &x 1\nb: [" + "*x, " * 20_000 + "]",
+        "anchors": "".join(f"k{n}: &a{n}\n" for n in range(6_000)),
+        "many-scalars": "a: [" + "1," * 49_000 + "]",
+        "many-keys": "".join(f"k{n}:\n" for n in range(11_000)),
+        "many-steps": "steps:\n" + "- {id: a, command: cli b}\n" * 2_200,
+        "many-inputs": "inputs:\n" + "".join(f" i{n}: {{default: x}}\n" for n in range(2_400)),
+        "duplicates": "a: 1\n" * 20_000,
+        "tags": "a: [" + "!t x, " * 16_000 + "]",
+        "long-plain": "name: " + "x " * 49_000,
+        "long-escapes": 'name: "' + "\\x41" * 24_000 + '"',
+        "long-control": 'description: "' + "\\x1b" * 24_000 + '"',
+        "long-secret": "description: " + "token=" * 16_000,
+        "long-words": "description: " + "a_b-c." * 16_000,
+        "long-folded": "a: >\n" + "  x\n\n" * 19_000,
+        "long-integer": "inputs: {a: {default: " + "9" * 90_000 + "}}",
+        "blank-lines": "\n" * full,
+        "quotes": "a: " + "'" * full,
+        "questions": "? a\n" * 25_000,
+        "colons": "a: " * 33_000,
+        "comments": "a:\n" + "  #\n" * 25_000 + "  b: 1\n",
+        "zeros": "\0" * full,
+    }
+    jsons = {
+        "lists": '{"a": ' + "[" * 90_000,
+        "many": '{"a": [' + "1," * 45_000 + "1]}",
+        "many-maps": '{"a": [' + "{}," * 9_000 + "1]}",
+        "lines": '{"a": [\n' + "1,\n" * 9_500 + "1]}",
+        "long-text": '{"name": "' + "\\u00e9" * 16_000 + '"}',
+        "space": "{" + " " * 90_000,
+        "quotes": '{"' * 40_000,
+        "backslashes": '{"a": "' + "\\" * 90_001,
+    }
+    files = {f"{name}.yaml": text for name, text in yaml.items()}
+    files |= {f"{name}.json": text for name, text in jsons.items()}
+    return {name: text.encode() for name, text in files.items()}

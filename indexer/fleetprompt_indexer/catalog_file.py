@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-APPLICATION_ID = 0x466C5043
-"""Stands in the file's header ("FlPC"): another program's database is not taken for ours."""
+APPLICATION_ID = 0x466C5049
+"""Stands in the file's header ("FlPI"): another program's database is not taken for ours."""
 
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another one; a batch of 500 takes some ten milliseconds."""
@@ -58,6 +58,7 @@ MIGRATIONS: tuple[str, ...] = (
         agents TEXT NOT NULL,
         tools TEXT NOT NULL,
         inputs TEXT NOT NULL,
+        input_names TEXT NOT NULL,
         outputs TEXT NOT NULL,
         problems TEXT NOT NULL,
         UNIQUE (root_id, relative)
@@ -66,29 +67,29 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX entries_workflow_id ON entries (workflow_id);
     CREATE INDEX entries_status ON entries (status) WHERE status != 'unvalidated';
     CREATE VIRTUAL TABLE entry_words USING fts5 (
-        workflow_id, name, description, tools, agents, inputs,
+        workflow_id, name, description, tools, agents, input_names,
         content = 'entries', content_rowid = 'entry_id', tokenize = 'unicode61'
     );
     CREATE TRIGGER entries_insert AFTER INSERT ON entries BEGIN
-        INSERT INTO entry_words (rowid, workflow_id, name, description, tools, agents, inputs)
+        INSERT INTO entry_words (rowid, workflow_id, name, description, tools, agents, input_names)
         VALUES (new.entry_id, new.workflow_id, new.name, new.description, new.tools, new.agents,
-                new.inputs);
+                new.input_names);
     END;
     CREATE TRIGGER entries_delete AFTER DELETE ON entries BEGIN
         INSERT INTO entry_words
-            (entry_words, rowid, workflow_id, name, description, tools, agents, inputs)
+            (entry_words, rowid, workflow_id, name, description, tools, agents, input_names)
         VALUES ('delete', old.entry_id, old.workflow_id, old.name, old.description, old.tools,
-                old.agents, old.inputs);
+                old.agents, old.input_names);
     END;
     CREATE TRIGGER entries_update
-    AFTER UPDATE OF workflow_id, name, description, tools, agents, inputs ON entries BEGIN
+    AFTER UPDATE OF workflow_id, name, description, tools, agents, input_names ON entries BEGIN
         INSERT INTO entry_words
-            (entry_words, rowid, workflow_id, name, description, tools, agents, inputs)
+            (entry_words, rowid, workflow_id, name, description, tools, agents, input_names)
         VALUES ('delete', old.entry_id, old.workflow_id, old.name, old.description, old.tools,
-                old.agents, old.inputs);
-        INSERT INTO entry_words (rowid, workflow_id, name, description, tools, agents, inputs)
+                old.agents, old.input_names);
+        INSERT INTO entry_words (rowid, workflow_id, name, description, tools, agents, input_names)
         VALUES (new.entry_id, new.workflow_id, new.name, new.description, new.tools, new.agents,
-                new.inputs);
+                new.input_names);
     END;
     """,
     """

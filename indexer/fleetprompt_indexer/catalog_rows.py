@@ -114,7 +114,7 @@ def write_updates(connection: sqlite3.Connection, updates: list[RootUpdate]) -> 
 
 _WRITTEN = (
     "root_id, relative, signature, parser_version, sha256, status, tenant, workflow_id, name, "
-    "description, version, file_path, agents, tools, inputs, outputs, problems"
+    "description, version, file_path, agents, tools, inputs, input_names, outputs, problems"
 )
 _UPSERT = (
     f"INSERT INTO entries ({_WRITTEN}) VALUES ({', '.join('?' * len(_WRITTEN.split(', ')))}) "  # noqa: S608  # constant parts
@@ -140,17 +140,18 @@ def _row(root_id: int, entry: Entry, signature: bytes | None) -> tuple[Any, ...]
         _json(entry.declared_agents),
         _json(entry.declared_tools),
         _json(entry.inputs_schema_summary),
+        " ".join(entry.inputs_schema_summary),
         _json(entry.outputs_schema_summary),
         _json([problem.to_json() for problem in entry.problems]),
     )
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""`json.dumps` would make an encoder for every call."""
+
+
 def _json(value: Any) -> str:
-    return (
-        json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        if value
-        else _EMPTY[type(value)]
-    )
+    return _encode(value) if value else _EMPTY[type(value)]
 
 
 def _loads(text: str) -> Any:

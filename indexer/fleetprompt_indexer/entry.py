@@ -340,10 +340,14 @@ def _short_value(value: Any) -> Any:
     return display(_compact(value), MAX_SUMMARY_TEXT)
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""`json.dumps` would make an encoder for every call."""
+
+
 def _compact(value: Any) -> str:
     if isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _encode(value)
 
 
 def _json_type(value: Any) -> str:

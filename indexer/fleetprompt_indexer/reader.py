@@ -136,26 +136,41 @@ def packed_signature(status: os.stat_result) -> bytes:
     )
 
 
-def read_at(folder: int, name: bytes, *, max_bytes: int = MAX_FILE_BYTES) -> FileContent:
+def read_at(
+    folder: int,
+    name: bytes,
+    *,
+    max_bytes: int = MAX_FILE_BYTES,
+    status: os.stat_result | None = None,
+) -> FileContent:
     """The content of a file in an open folder.
+
+    Args:
+        folder: A descriptor.
+        name: Of the file.
+        max_bytes: A longer file is refused.
+        status: What `lstat` said of the file a moment ago, to save asking again.
 
     Raises:
         Refused: With a `file.…` code.
     """
     for _ in range(2):
         try:
-            content = _read_once(folder, name, max_bytes)
+            content = _read_once(folder, name, max_bytes, status)
         except OSError as error:
             raise _refused(error, folder, name) from None
         if content is not None:
             return content
+        status = None
     message = "The file keeps changing while it is read."
     raise Refused(Problem("file.unstable", message, hint="try again when it is written"))
 
 
-def _read_once(folder: int, name: bytes, max_bytes: int) -> FileContent | None:
+def _read_once(
+    folder: int, name: bytes, max_bytes: int, status: os.stat_result | None
+) -> FileContent | None:
     # Looked at before it is opened: opening a device can have effects of its own.
-    _check(os.stat(name, dir_fd=folder, follow_symlinks=False), max_bytes)
+    _check(status or os.stat(name, dir_fd=folder, follow_symlinks=False), max_bytes)
     file = os.open(name, _OPEN_FILE, dir_fd=folder)
     try:
         before = os.fstat(file)
@@ -166,10 +181,9 @@ def _read_once(folder: int, name: bytes, max_bytes: int) -> FileContent | None:
         after = os.fstat(file)
     finally:
         os.close(file)
-    signature = Signature.of(before)
-    if signature != Signature.of(after) or len(data) != after.st_size:
+    if packed_signature(before) != packed_signature(after) or len(data) != after.st_size:
         return None
-    return FileContent(data, hashlib.sha256(data).hexdigest(), signature)
+    return FileContent(data, hashlib.sha256(data).hexdigest(), Signature.of(before))
 
 
 def _check(status: os.stat_result, max_bytes: int) -> None:

@@ -11,7 +11,13 @@ from fleetprompt_indexer.config import Config, read_config
 from fleetprompt_indexer.entry import Entry, describe, mark_ambiguous, refused_entry
 from fleetprompt_indexer.names import CONFIG, FOLDER, WORKFLOWS, is_workflow_name, parts_of, shown
 from fleetprompt_indexer.problem import Problem, Refused
-from fleetprompt_indexer.reader import Signature, open_folder, open_folder_at, read_at
+from fleetprompt_indexer.reader import (
+    Signature,
+    open_folder,
+    open_folder_at,
+    packed_signature,
+    read_at,
+)
 from fleetprompt_indexer.root import find_root
 from fleetprompt_protocol.errors import WorkflowError
 
@@ -124,11 +130,12 @@ def visit(
     try:
         status = os.fstat(base)
         found.folders = (Signature.of(status),)
-        found.config_signature = _signature_at(base, CONFIG)
+        config_status = _status_at(base, CONFIG)
+        found.config_signature = Signature.of(config_status) if config_status else None
         packed = found.config_signature.packed() if found.config_signature else None
         same = packed == config
         look = _Look(found, (same and signatures) or {}, (same and digests) or {})
-        found.config, problems = read_config(base)
+        found.config, problems = read_config(base) if packed else (Config(), [])
         found.problems.extend(problems)
         if found.config.is_enabled:
             look.given = {os.fsencode(named.entry): named.id for named in found.config.workflows}
@@ -154,14 +161,15 @@ class _Look:
         self._digests = digests
 
     def at_file(self, folder: int, name: bytes, relative: bytes) -> None:
-        signature = _signature_at(folder, name)
-        if signature is not None and signature.packed() == self._signatures.get(relative):
+        status = _status_at(folder, name)
+        known = self._signatures.get(relative)
+        if known is not None and status is not None and packed_signature(status) == known:
             self.found.unchanged.append(relative)
             return
         try:
-            content = read_at(folder, name)
+            content = read_at(folder, name, status=status)
         except Refused as refused:
-            self.refuse(refused.problem, relative, signature)
+            self.refuse(refused.problem, relative, Signature.of(status) if status else None)
             return
         if content.sha256 == self._digests.get(relative):
             self.found.touched.append((relative, content.signature))
@@ -224,9 +232,9 @@ def _look_at_named(root: bytes, look: _Look) -> None:
             os.close(folder)
 
 
-def _signature_at(folder: int, name: bytes) -> Signature | None:
+def _status_at(folder: int, name: bytes) -> os.stat_result | None:
     try:
-        return Signature.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:
         return None
 

@@ -116,7 +116,7 @@ STEP_FIELDS: Mapping[str, Field] = _table(
     Field("idempotent", "True: doing it twice is the same as once", "true or false"),
     Field("postcondition", "What must hold after the step", "an expression"),
     Field("on_error", "What a failure does", "`fail`, `continue` or `skip_rest`"),
-    Field("artifacts", "Files that the step makes", "a list of paths", False),
+    Field("artifacts", "Files that the step makes", "a list of paths"),
     Field("uses", "Files that belong to the workflow's digest", "a list of paths", False),
     Field("allow", "What the step may reach: network, read, write", "a map of lists", False),
     Field("max_output_bytes", "Longest output that is kept", "an integer"),

@@ -71,7 +71,8 @@ ALLOWED_PREFIXES = ("sqlite3.", "object.", "builtins.id", "marshal.")
 
 @pytest.fixture
 def arguments(tmp_path: Path, make_repository: MakeRepository, hostile_root: Path) -> list[str]:
-    harmless = make_repository({"a.yaml": "a: &x 1", "b.json": "[", "c.yaml": "a: 1\na: 2"})
+    # What is imported when it is first needed is needed here, before anything is watched.
+    harmless = make_repository({"a.yaml": 'name: "token \\x1b"', "b.json": "[", "c.yaml": "a: *b"})
     (harmless / ".fleetprompt" / "config.toml").write_text("[[workflows]]\nid = 'x'\nentry = 'x'\n")
     return [str(path) for path in (tmp_path / "state", harmless, hostile_root)]
 
