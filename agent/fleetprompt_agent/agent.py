@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fleetprompt_agent.steps.routed import Route
     from fleetprompt_agent.steps.spawner import Spawner
     from fleetprompt_agent.steps.supervisor import Supervisor
+    from fleetprompt_indexer.entry import Entry
     from fleetprompt_indexer.scan import ScanReport
 
 OpenJournal: TypeAlias = "Callable[[Path], JournalPort]"
@@ -97,12 +98,14 @@ class Agent:
         from fleetprompt_agent.engine.engine import Engine
         from fleetprompt_agent.engine.owner import Owner
         from fleetprompt_agent.state_dir import open_state_dir
+        from fleetprompt_agent.steps.artifacts import ArtifactStore
         from fleetprompt_agent.steps.cli import CliRunner
         from fleetprompt_agent.steps.flow import FlowRunner
         from fleetprompt_agent.steps.routed import RoutedRunner
         from fleetprompt_agent.steps.spawner import Spawner
 
-        journal = self._open_journal(open_state_dir(self.root) / "journal.db")
+        state_dir = open_state_dir(self.root)
+        journal = self._open_journal(state_dir / "journal.db")
         spawner = Spawner(self._supervisor)
         self._spawner = spawner
         engine = Engine(
@@ -115,6 +118,7 @@ class Agent:
                 "agent": RoutedRunner(lambda: self.route),
             },
             self._may_run,
+            ArtifactStore(state_dir / "artifacts"),
         )
         for listener in self._observers:
             engine.observe(listener)
@@ -170,10 +174,17 @@ class Agent:
         Raises:
             WorkflowError: `workflow.not_found`, `.ambiguous`, `.unreadable`.
         """
+        return self.load_entry(self.scan().find(reference))
+
+    def load_entry(self, entry: Entry) -> Compiled:
+        """The workflow of an entry of `scan`: read once, compiled, whatever its faults.
+
+        Raises:
+            WorkflowError: `workflow.unreadable`.
+        """
         from fleetprompt_agent.language.loader import load_workflow
         from fleetprompt_indexer.reader import read_file
 
-        entry = self.scan().find(reference)
         content = read_file(self.root, entry.relative)
         kind: Literal["yaml", "json"] = "json" if entry.file_path.endswith(".json") else "yaml"
         return load_workflow(content.data, format=kind, file=entry.file_path, root=self.root)

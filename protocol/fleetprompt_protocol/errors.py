@@ -65,6 +65,7 @@ CODES: dict[str, str] = {
     "output.truncated": "The output was cut at its limit and cannot be consumed.",
     "output.not_json": "The output is not the JSON that the step declares.",
     "output.schema": "The output does not meet the schema that the step declares.",
+    "output.artifact": "A file that the step should have made cannot be kept.",
     "outputs.invalid": "The run's outputs could not be computed.",
     "limit.output_bytes": "The result is larger than its limit.",
     "cli.not_found": "The program is not on the search path.",

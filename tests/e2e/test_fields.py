@@ -349,3 +349,26 @@ def test_the_same_idempotency_key_gives_the_same_run(workspace: Workspace) -> No
     assert lines(workspace) == ["x"]
     other = agent.error("fp_run_workflow", {**params, "inputs": {"n": 2}})
     assert other["code"] == "run.conflict"
+
+
+def test_artifacts_are_kept_by_their_content_and_referred_to(workspace: Workspace) -> None:
+    result = run(
+        workspace,
+        "steps:\n  - id: a\n    artifacts: [out/*]\n"
+        "    command: cli sh -c 'mkdir -p out; echo one > out/1; echo two > out/2'\n",
+    )
+    assert [item["name"] for item in result["steps"][0]["artifacts"]] == ["out/1", "out/2"]
+    for artifact, content in zip(result["steps"][0]["artifacts"], ("one", "two"), strict=True):
+        digest = artifact["sha256"]
+        kept = workspace.home / "artifacts" / digest[:2] / digest
+        assert kept.read_text() == f"{content}\n"
+        assert artifact["size"] == 4
+
+
+def test_an_artifact_that_was_not_made_or_is_a_link_fails_the_step(workspace: Workspace) -> None:
+    missing = run(workspace, "steps:\n  - {id: a, command: cli true, artifacts: [report.html]}\n")
+    assert missing["error"]["code"] == "output.artifact"
+    linked = run(
+        workspace, "steps:\n  - {id: a, command: cli ln -s /etc/passwd l, artifacts: [l]}\n"
+    )
+    assert linked["error"]["code"] == "output.artifact"

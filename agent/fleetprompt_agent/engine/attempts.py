@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fleetprompt_agent.engine.core.events import Json
     from fleetprompt_agent.engine.core.outcomes import Stopped
     from fleetprompt_agent.engine.core.state import RunState, StepState
+    from fleetprompt_agent.steps.artifacts import ArtifactStore
     from fleetprompt_agent.steps.contract import Progress, StepRunner
 
 log = get_logger("engine")
@@ -45,7 +46,10 @@ def digest_of(action: Json) -> str:
 class Attempts:
     """Performs attempts with the step runners, by namespace."""
 
-    def __init__(self, step_runners: Mapping[str, StepRunner]) -> None:
+    def __init__(
+        self, step_runners: Mapping[str, StepRunner], artifacts: ArtifactStore | None = None
+    ) -> None:
+        self._artifacts = artifacts
         self._runners = step_runners
         self._instant = {
             name: runner
@@ -104,6 +108,7 @@ class Attempts:
             max_output_bytes=min(caps),
             idempotency_key=f"{state.run_id}/{step.path}",
             correlation=Correlation(state.request_id, state.correlation_id, cause),
+            artifacts=planned.artifacts,
         )
 
     def _root(self, text: str) -> Path:
@@ -176,6 +181,8 @@ class Attempts:
                 request = replace(request, timeout_s=limit_s)
             async with asyncio.timeout(limit_s):
                 outcome = await self._runner(request.namespace).run(request, on_output)
+                if outcome.ok and request.artifacts:
+                    outcome = await self._with_artifacts(request, outcome)
             return _end_of(outcome)
         except TimeoutError as error:
             return _timed_out(request, limit_s, stopped_outcome(error), _since(began))
@@ -198,6 +205,28 @@ class Attempts:
                 "retryable": False,
             }
             return AttemptEnd(False, {}, error_data, "unknown", _since(began))
+
+    async def _with_artifacts(self, request: StepRequest, outcome: StepOutcome) -> StepOutcome:
+        """The outcome with the files that the step made, which are kept now."""
+        if self._artifacts is None:
+            raise RequestError("output.artifact", "This agent has no store for artifacts.")
+        try:
+            kept = await asyncio.to_thread(
+                self._artifacts.collect,
+                request.root,
+                request.cwd,
+                request.action.get("cwd"),
+                request.artifacts,
+            )
+        except OSError as error:
+            fault = RequestError(
+                "output.artifact", f"The artifacts cannot be kept: {error.strerror}."
+            )
+            return replace(outcome, ok=False, error=fault.to_data())
+        except RequestError as error:
+            return replace(outcome, ok=False, error=error.to_data())
+        listed = [artifact.to_json() for artifact in kept]
+        return replace(outcome, result={**outcome.result, "artifacts": listed})
 
 
 def _since(began: float) -> float:

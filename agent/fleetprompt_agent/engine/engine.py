@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fleetprompt_agent.engine.owner import Owner
     from fleetprompt_agent.engine.requests import Asker, Decide
     from fleetprompt_agent.language.plan import Plan
+    from fleetprompt_agent.steps.artifacts import ArtifactStore
     from fleetprompt_agent.steps.contract import StepRunner
 
 TOKEN_LIFE_S = 7 * 86_400
@@ -72,6 +73,7 @@ class Engine:
         owner: This process.
         step_runners: By namespace.
         may_run: See `Runner`.
+        artifacts: See `Runner`.
     """
 
     def __init__(
@@ -81,11 +83,12 @@ class Engine:
         owner: Owner,
         step_runners: Mapping[str, StepRunner],
         may_run: Callable[[], bool] = lambda: True,
+        artifacts: ArtifactStore | None = None,
     ) -> None:
         self.journal = journal
         self.project = project
         self._owner = owner
-        self._runner = Runner(journal, step_runners, may_run)
+        self._runner = Runner(journal, step_runners, may_run, artifacts)
         self._is_stopping = False
         self._cancels: set[asyncio.Task[tuple[bool, str]]] = set()
         self._tokens: dict[str, dict[str, str]] = {}

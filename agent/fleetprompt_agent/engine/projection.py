@@ -85,6 +85,8 @@ def step_summary(state: RunState, step: StepState) -> dict[str, Json]:
         summary["name"] = step.step.name
     if step.result.get("exit_code") is not None:
         summary["exit_code"] = step.result["exit_code"]
+    if "artifacts" in step.result:
+        summary["artifacts"] = step.result["artifacts"]
     stderr = step.result.get("stderr")
     if isinstance(stderr, str) and stderr:
         summary["stderr_tail"] = stderr[-STDERR_TAIL:]

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from fleetprompt_agent.engine.core.state import RunState
     from fleetprompt_agent.engine.journal_port import JournalPort
     from fleetprompt_agent.engine.requests import Asker
+    from fleetprompt_agent.steps.artifacts import ArtifactStore
     from fleetprompt_agent.steps.contract import StepRequest, StepRunner
 
 log = get_logger("engine")
@@ -93,6 +94,7 @@ class Runner:
         journal: Where every event goes.
         step_runners: By namespace.
         may_run: Whether whoever listens can keep up; runs pause at their next event while not.
+        artifacts: Where the files that steps make are kept.
     """
 
     def __init__(
@@ -100,9 +102,10 @@ class Runner:
         journal: JournalPort,
         step_runners: Mapping[str, StepRunner],
         may_run: Callable[[], bool] = lambda: True,
+        artifacts: ArtifactStore | None = None,
     ) -> None:
         self._journal = journal
-        self._attempts = Attempts(step_runners)
+        self._attempts = Attempts(step_runners, artifacts)
         self._may_run = may_run
         self._loop = asyncio.get_running_loop()
         self._dirty: dict[str, ActiveRun] = {}

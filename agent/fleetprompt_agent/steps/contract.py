@@ -54,6 +54,9 @@ class StepRequest:
     idempotency_key: str
     """`run_id/step_path`, the same for every attempt."""
     correlation: Correlation
+    artifacts: tuple[str, ...] = ()
+    """Globs, relative to the step's working directory, of the files to keep; the engine keeps them
+    when the step has succeeded."""
     timeout_s: float | None = None
     """How long the attempt may take; its caller sees to that, a routed call says it on."""
 

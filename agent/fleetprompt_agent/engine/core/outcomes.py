@@ -26,7 +26,13 @@ NEVER_RETRIED = frozenset({"tool.denied", "step.denied", "inputs.invalid", "tool
 """A second attempt would meet the same answer (engine.md §3)."""
 
 AFTER_THE_ACT = frozenset(
-    {"output.not_json", "output.schema", "output.truncated", "step.postcondition"}
+    {
+        "output.not_json",
+        "output.schema",
+        "output.truncated",
+        "output.artifact",
+        "step.postcondition",
+    }
 )
 """The act is done and known; what failed is a check of it."""
 
