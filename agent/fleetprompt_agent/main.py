@@ -59,13 +59,25 @@ def _parse(argv: list[str]) -> Any:
         action="store_true",
         help="the runs of this process may have side effects without asking first",
     )
-    parser.add_argument("--protocol", choices=("auto", "router", "plain"), default="auto")
+    parser.add_argument("--protocol", choices=("auto", "router", "mcp", "plain"), default="auto")
     framing = os.environ.get(FRAMING_NAME, "auto")
     parser.add_argument(
         "--framing", choices=_FRAMINGS, default=framing if framing in _FRAMINGS else "auto"
     )
     parser.add_argument(
         "--auto-resume", action="store_true", help="continue interrupted runs at the start"
+    )
+    parser.add_argument(
+        "--tools",
+        choices=("few", "all"),
+        default="few",
+        help="how many of the fp_ tools an MCP client is shown (default: few)",
+    )
+    parser.add_argument(
+        "--workflow-tools",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="show an MCP client each valid workflow as a tool of its own",
     )
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info"
@@ -102,6 +114,7 @@ def _serve(
     import asyncio
 
     from fleetprompt_agent.agent import Agent, open_sqlite_journal
+    from fleetprompt_agent.dialects.mcp.options import McpOptions
     from fleetprompt_agent.dialects.session import Session, resume_interrupted
     from fleetprompt_protocol.log import configure
     from fleetprompt_protocol.stdio import StdioTransport
@@ -126,6 +139,9 @@ def _serve(
             framing=options.framing,
             token=token,
             parent_pid=parent_pid,
+            mcp_options=McpOptions(
+                all_tools=options.tools == "all", workflow_tools=options.workflow_tools
+            ),
         )
         if options.auto_resume:
             await resume_interrupted(agent)

@@ -1,4 +1,7 @@
-"""One session: a peer over stdio that serves the agent's tools until somebody ends it."""
+"""One session: serves the agent's tools over stdio, in one dialect or two, until it ends.
+
+Plain and router share a peer. MCP takes the whole stream; whether it does, the first request says.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import asyncio
 import os
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from fleetprompt_agent.dialects.opening import read_opening
 from fleetprompt_agent.dialects.plain import plain_methods
 from fleetprompt_agent.dialects.router import RouterDialect
 from fleetprompt_protocol.errors import FleetPromptError, OperatorError, ProtocolError
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from fleetprompt_agent.agent import Agent
+    from fleetprompt_agent.dialects.mcp.options import McpOptions
     from fleetprompt_protocol.call import CallContext
     from fleetprompt_protocol.frames import FramingChoice
     from fleetprompt_protocol.transport import Transport
@@ -27,7 +32,28 @@ log = get_logger("session")
 PARENT_POLL_S = 1.0
 """How often the agent looks whether its parent is still the process that spawned it."""
 
-Protocol = Literal["auto", "router", "plain"]
+ProtocolChoice = Literal["auto", "router", "mcp", "plain"]
+
+
+class Serving(Protocol):
+    """Whoever has the stream: the peer of the plain and router dialects, or MCP."""
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that the host has not taken yet."""
+        ...
+
+    async def writable(self) -> None:
+        """Returns when the host keeps up again."""
+        ...
+
+    async def run(self) -> str:
+        """Serves until the end; gives why it ended."""
+        ...
+
+    def end(self) -> None:
+        """Asks for the end; what is queued still goes out."""
+        ...
 
 
 class Session:
@@ -36,10 +62,11 @@ class Session:
     Args:
         agent: What the tools act on; the session closes it.
         transport: The private ends of stdin and stdout.
-        protocol: Which dialects are served; `auto` is plain and router at once.
+        protocol: Which dialects are served; with `auto` the first request decides.
         framing: How messages are told apart.
         token: The session token; with one, the agent speaks first and waits for the welcome.
         parent_pid: The spawner; when it is gone, so is the session.
+        mcp_options: What an MCP client is shown.
     """
 
     def __init__(
@@ -47,12 +74,16 @@ class Session:
         agent: Agent,
         transport: Transport,
         *,
-        protocol: Protocol,
+        protocol: ProtocolChoice,
         framing: FramingChoice,
         token: str | None,
         parent_pid: int,
+        mcp_options: McpOptions,
     ) -> None:
         self._agent = agent
+        self._transport = transport
+        self._framing = framing
+        self._mcp_options = mcp_options
         self._protocol = protocol
         self._token = token
         self._parent_pid = parent_pid
@@ -62,32 +93,20 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._room_task: asyncio.Task[None] | None = None
         self._exit_code = 0
-        methods: dict[str, Any] = {}
-        inline: dict[str, Any] = {}
-        if protocol in ("auto", "plain"):
-            methods |= plain_methods(agent, self._check_ready)
-        if protocol in ("auto", "router"):
-            methods |= {name: self._greeted(h) for name, h in self._router.methods.items()}
-            inline |= self._router.inline
-        self.peer = Peer(
-            transport,
-            methods,
-            on_notification=self._on_notification,
-            inline=inline,
-            on_eof=self._on_eof,
-            framing=_first_framing(framing, token),
-        )
+        self._serving: Serving | None = None
+        self._is_ending = False
 
     def may_run(self) -> bool:
         """Whether the host takes what is sent to it; runs pause while it does not."""
-        if self.peer.queued_bytes <= MARK_BYTES:
+        serving = self._serving
+        if serving is None or serving.queued_bytes <= MARK_BYTES:
             return True
         if self._room_task is None:
-            self._room_task = self._spawn(self._wait_for_room())
+            self._room_task = self._spawn(self._wait_for_room(serving))
         return False
 
-    async def _wait_for_room(self) -> None:
-        await self.peer.writable()
+    async def _wait_for_room(self, serving: Serving) -> None:
+        await serving.writable()
         self._room_task = None
         self._agent.engine.wake()
 
@@ -97,9 +116,10 @@ class Session:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         self._spawn(self._watch_parent())
-        if self._token is not None:
-            self._greeting = self._spawn(self._greet(self._token))
-        reason = await self.peer.run()
+        self._serving = serving = await self._begin()
+        if self._is_ending:
+            serving.end()
+        reason = await serving.run()
         for task in self._tasks:
             task.cancel()
         await self._agent.close()
@@ -107,6 +127,45 @@ class Session:
             log.error("session.broken", reason=reason)
             return 1
         return self._exit_code
+
+    async def _begin(self) -> Serving:
+        """Whoever is to serve the stream."""
+        received = b""
+        dialect = "mcp" if self._protocol == "mcp" else "other"
+        if self._protocol == "auto" and self._token is None:
+            dialect, received = await read_opening(self._transport, self._framing)
+        if dialect == "mcp":
+            from fleetprompt_agent.dialects.mcp.connection import McpConnection
+
+            return McpConnection(
+                self._agent,
+                self._transport,
+                self._mcp_options,
+                framing=self._framing,
+                received=received,
+            )
+        peer = self._make_peer(received)
+        if self._token is not None:
+            self._greeting = self._spawn(self._greet(peer, self._token))
+        return peer
+
+    def _make_peer(self, received: bytes) -> Peer:
+        methods: dict[str, Any] = {}
+        inline: dict[str, Any] = {}
+        if self._protocol in ("auto", "plain"):
+            methods |= plain_methods(self._agent, self._check_ready)
+        if self._protocol in ("auto", "router"):
+            methods |= {name: self._greeted(h) for name, h in self._router.methods.items()}
+            inline |= self._router.inline
+        return Peer(
+            self._transport,
+            methods,
+            on_notification=self._on_notification,
+            inline=inline,
+            on_eof=self._on_eof,
+            framing=_first_framing(self._framing, self._token),
+            received=received,
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -124,9 +183,9 @@ class Session:
                 retryable=True,
             )
 
-    async def _greet(self, token: str | None) -> None:
+    async def _greet(self, peer: Peer, token: str | None) -> None:
         try:
-            await self._router.hello(self.peer, token)
+            await self._router.hello(peer, token)
         except FleetPromptError as error:
             if token is None:
                 # A host that did not ask for the greeting may be a minimal one.
@@ -134,17 +193,17 @@ class Session:
                 return
             log.error("session.refused", code=error.code, message=error.message)
             self._exit_code = 3
-            self.peer.end()
+            peer.end()
             return
         self._is_ready = True
-        await self._router.serve(self.peer)
+        await self._router.serve(peer)
 
     def _greeted(self, handler: Any) -> Any:
         """The first request of a router host that gave no token is answered with a hello too."""
 
         async def first(context: CallContext, /, params: dict[str, Any]) -> Any:
             if self._greeting is None:
-                self._greeting = self._spawn(self._greet(None))
+                self._greeting = self._spawn(self._greet(context.peer, None))
             return await handler(context, params)
 
         return first
@@ -166,11 +225,15 @@ class Session:
         self._spawn(self._end())
 
     async def _end(self) -> None:
+        self._is_ending = True
         await self._agent.interrupt()
         # Calls whose runs have just been interrupted answer in the next rounds of the loop.
         for _ in range(3):
             await asyncio.sleep(0)
-        self.peer.end()
+        if self._serving is None:
+            self._transport.close()  # nothing was asked yet: the wait for it ends
+        else:
+            self._serving.end()
 
     async def _watch_parent(self) -> None:
         while os.getppid() == self._parent_pid:  # noqa: ASYNC110 (the kernel tells nobody)

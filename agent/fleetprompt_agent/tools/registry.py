@@ -64,11 +64,26 @@ class Tool:
     side_effects: tuple[str, ...] = ()
     streaming: bool = False
     cancellation: bool = False
+    output_model: str | None = None
+    """In `tools.outputs`."""
+    destructive: bool = False
+    """Whether a call may undo or overwrite something."""
+    repeatable: bool = False
+    """Whether the same call again changes nothing more."""
 
     def model(self) -> type[BaseModel]:
         """The pydantic model of the input."""
         model: type[BaseModel] = getattr(
             import_module("fleetprompt_agent.tools.inputs"), self.input_model
+        )
+        return model
+
+    def output_model_type(self) -> type[BaseModel] | None:
+        """The pydantic model that describes the output, if there is one."""
+        if self.output_model is None:
+            return None
+        model: type[BaseModel] = getattr(
+            import_module("fleetprompt_agent.tools.outputs"), self.output_model
         )
         return model
 
@@ -104,6 +119,7 @@ TOOLS: dict[str, Tool] = {
             "workflows",
             "ListWorkflowsInput",
             read_only=True,
+            output_model="ListWorkflowsOutput",
         ),
         Tool(
             "fp_describe_workflow",
@@ -111,6 +127,7 @@ TOOLS: dict[str, Tool] = {
             "workflows",
             "DescribeWorkflowInput",
             read_only=True,
+            output_model="DescribeWorkflowOutput",
         ),
         Tool(
             "fp_validate_workflow",
@@ -118,6 +135,7 @@ TOOLS: dict[str, Tool] = {
             "workflows",
             "ValidateWorkflowInput",
             read_only=True,
+            output_model="ValidateWorkflowOutput",
         ),
         Tool(
             "fp_run_workflow",
@@ -128,6 +146,8 @@ TOOLS: dict[str, Tool] = {
             side_effects=("workflow",),
             streaming=True,
             cancellation=True,
+            output_model="RunOutput",
+            destructive=True,
         ),
         Tool(
             "fp_get_run",
@@ -135,6 +155,7 @@ TOOLS: dict[str, Tool] = {
             "runs",
             "GetRunInput",
             read_only=True,
+            output_model="RunOutput",
         ),
         Tool(
             "fp_list_runs",
@@ -142,6 +163,7 @@ TOOLS: dict[str, Tool] = {
             "runs",
             "ListRunsInput",
             read_only=True,
+            output_model="ListRunsOutput",
         ),
         Tool(
             "fp_resume_run",
@@ -151,12 +173,17 @@ TOOLS: dict[str, Tool] = {
             side_effects=("workflow",),
             streaming=True,
             cancellation=True,
+            output_model="RunOutput",
+            destructive=True,
         ),
         Tool(
             "fp_cancel_execution",
             "Cancel a run: what runs is stopped, `finally` steps run.",
             "runs",
             "CancelExecutionInput",
+            output_model="CancelOutput",
+            destructive=True,
+            repeatable=True,
         ),
         Tool(
             "fp_get_timeline",
@@ -164,6 +191,7 @@ TOOLS: dict[str, Tool] = {
             "runs",
             "GetTimelineInput",
             read_only=True,
+            output_model="GetTimelineOutput",
         ),
     )
 }

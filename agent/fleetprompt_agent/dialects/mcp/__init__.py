@@ -1,0 +1,1 @@
+"""The Model Context Protocol: the tools, and the project's workflows, for any MCP client."""

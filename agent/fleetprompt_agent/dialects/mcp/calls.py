@@ -1,0 +1,363 @@
+"""One `tools/call`: the tool, then the questions that its run asks a person, then the result.
+
+Theory of operation. A call that runs something has until its deadline. When the run comes to wait
+for a person and the client can show forms, the person is asked: in the handshake era within the
+call, in the stateless era by answering with the question, whose answer comes with a second call.
+Without an answer the run stays as it is, and the result says how a person decides at a terminal.
+A form is authority of its own channel, so that no token is needed, and none is ever shown.
+
+What drives a run is a task of its own: a cancel of the call asks the engine to cancel the run, and
+leaves the task to see it through. A call that waits for a person has no such task: to cancel it
+detaches it from a run that goes on waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from fleetprompt_agent.dialects.mcp.gates import question_of, read_answer
+from fleetprompt_agent.dialects.mcp.inputs import DEFAULT_WAIT_MS, MCP_INPUTS
+from fleetprompt_agent.dialects.mcp.progress import ProgressReports
+from fleetprompt_agent.dialects.mcp.request_state import Asked, RequestStates
+from fleetprompt_agent.dialects.mcp.results import error_result, tool_result, without_authority
+from fleetprompt_agent.dialects.mcp.tool_list import offered_tools
+from fleetprompt_agent.engine.projection import run_result
+from fleetprompt_agent.engine.requests import Asker, Decide
+from fleetprompt_agent.tools.registry import TOOLS, Call, call_tool
+from fleetprompt_protocol.errors import FleetPromptError, RequestError
+from fleetprompt_protocol.log import bound, get_logger
+from fleetprompt_protocol.rpc_error import internal_error, invalid_params, new_ref
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from fleetprompt_agent.agent import Agent
+    from fleetprompt_agent.dialects.mcp.caller import Caller
+    from fleetprompt_agent.dialects.mcp.gates import Answer
+    from fleetprompt_agent.dialects.mcp.options import McpOptions
+    from fleetprompt_agent.dialects.mcp.workflows import Workflows
+    from fleetprompt_protocol.ids import Correlation
+
+Json = Any
+
+log = get_logger("mcp")
+
+
+class ToolCalls:
+    """Answers `tools/call`.
+
+    Args:
+        agent: What the tools act on.
+        options: Which tools there are.
+        workflows: The workflows that may be tools.
+        is_ending: Whether calls end because the connection ends, not because of a cancel.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        options: McpOptions,
+        workflows: Workflows,
+        is_ending: Callable[[], bool],
+    ) -> None:
+        self._agent = agent
+        self._options = options
+        self._workflows = workflows
+        self._is_ending = is_ending
+        self._states = RequestStates()
+        self._left: set[asyncio.Task[Any]] = set()
+        """Tasks whose call was cancelled; they end by themselves."""
+
+    async def call(self, caller: Caller, params: dict[str, Json]) -> dict[str, Json]:
+        """The result of a call, or a question of the stateless era.
+
+        Raises:
+            RequestError: `tool.not_found`; every other fault is a result that says so.
+        """
+        name = params["name"]
+        workflow = self._workflow_of(name)
+        correlation: Correlation | None = None
+        try:
+            correlation = caller.call_meta().correlation
+            one = _OneCall(self, caller, correlation, params)
+            with bound(correlation):
+                if workflow is not None:
+                    name, arguments = (
+                        "fp_run_workflow",
+                        {
+                            "workflow": workflow,
+                            "inputs": params.get("arguments") or {},
+                        },
+                    )
+                else:
+                    arguments = params.get("arguments") or {}
+                return await one.perform(name, arguments)
+        except FleetPromptError as error:
+            return error_result(error, correlation)
+        except Exception as fault:
+            ref = new_ref()
+            log.error("mcp.tool_failed", ref=ref, tool=name, exc_info=fault)
+            return error_result(internal_error(ref), correlation)
+
+    def _workflow_of(self, name: str) -> str | None:
+        """The path of the workflow whose tool this is; None for one of our own tools."""
+        if name in offered_tools(self._options):
+            return None
+        if self._options.workflow_tools:
+            plan = self._workflows.tools().get(name)
+            if plan is not None:
+                return plan.file_path
+        raise RequestError(
+            "tool.not_found",
+            f"There is no tool {name[:80]}. Ask tools/list which there are.",
+            rpc_code=-32602,
+        )
+
+
+class _OneCall:
+    """What belongs to one call."""
+
+    def __init__(
+        self, calls: ToolCalls, caller: Caller, correlation: Correlation, params: dict[str, Json]
+    ) -> None:
+        self._calls = calls
+        self._agent = calls._agent
+        self._caller = caller
+        self._correlation = correlation
+        self._params = params
+        self._reports: ProgressReports | None = None
+        self._deadline = time.monotonic()
+
+    async def perform(self, name: str, arguments: dict[str, Json]) -> dict[str, Json]:
+        tool = TOOLS[name]
+        given = _checked(name, arguments)
+        self._deadline += given.get("wait_ms", DEFAULT_WAIT_MS) / 1000
+        if not tool.streaming:
+            return self._shown(await call_tool(tool, self._call(), given))
+        if self._caller.report is None:
+            return await self._perform_run(name, given)
+        async with ProgressReports(self._caller.report) as self._reports:
+            return await self._perform_run(name, given)
+
+    async def _perform_run(self, name: str, given: dict[str, Json]) -> dict[str, Json]:
+        state = self._params.get("requestState")
+        if state is not None:
+            asked = self._calls._states.open(state, self._params["name"], self._arguments)
+            run = await self._take_answers(asked, self._params.get("inputResponses") or {})
+        elif name == "fp_resume_run" and given.get("answer") is not None:
+            run = await self._judge(given["run_id"], given["answer"])
+        else:
+            run = await self._start(name, given)
+        while run["status"] == "waiting":
+            questions = {
+                gate["gate_id"]: question
+                for gate in run["gates"]
+                if (question := question_of(run, gate)) is not None
+            }
+            if not questions or not self._caller.can_elicit:
+                break
+            if self._caller.era == "stateless":
+                if state is not None and not self._is_new(run, asked):
+                    break  # it was asked, and nobody decided
+                return self._question(run, questions)
+            gate = next(gate for gate in run["gates"] if gate["gate_id"] in questions)
+            answer = await self._ask(gate, questions[gate["gate_id"]])
+            if answer is None:
+                break
+            run = await self._decide(run["run_id"], gate["gate_id"], answer)
+        return self._shown(run)
+
+    # Driving a run
+
+    async def _start(self, name: str, given: dict[str, Json]) -> dict[str, Json]:
+        call = self._call()
+        call.listener = self._reports
+        cancels: list[Callable[[], None]] = []
+        call.on_cancel = cancels.append
+
+        def cancel() -> None:
+            for registered in cancels:
+                registered()
+
+        given.pop("answer", None)
+        given["wait_ms"] = self._left_ms()
+        return await self._drive(call_tool(TOOLS[name], call, given), cancel)
+
+    async def _decide(
+        self,
+        run_id: str,
+        gate_id: str,
+        answer: Answer,
+        *,
+        channel: str | None = None,
+        is_person: bool = True,
+    ) -> dict[str, Json]:
+        engine = self._agent.engine
+        request = Decide(
+            gate_id=gate_id,
+            decision=answer.decision,
+            channel=channel or self._caller.channel,
+            reason=answer.reason,
+            response=answer.response,
+        )
+        asker = self._asker("human" if is_person else "agent")
+
+        async def decide() -> dict[str, Json]:
+            snapshot = await engine.decide(
+                run_id, request, asker, self._reports, self._left_ms() / 1000
+            )
+            return run_result(snapshot, request_id=self._correlation.request_id)
+
+        def cancel() -> None:
+            reason = "the call was cancelled"
+            self._leave(asyncio.ensure_future(engine.cancel(run_id, reason, asker)))
+
+        return await self._drive(decide(), cancel)
+
+    async def _drive(
+        self, work: Coroutine[Any, Any, dict[str, Json]], cancel: Callable[[], None]
+    ) -> dict[str, Json]:
+        """The result of work that a cancel of this call ends by other means."""
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._leave(task)
+            if not self._calls._is_ending():
+                cancel()
+            raise
+
+    def _leave(self, task: asyncio.Future[Any]) -> None:
+        """Let a task end by itself."""
+        left: set[Any] = self._calls._left
+        left.add(task)
+
+        def forget(done: asyncio.Future[Any]) -> None:
+            left.discard(done)
+            if not done.cancelled() and (fault := done.exception()) is not None:
+                log.info("mcp.call_left", reason=type(fault).__name__)
+
+        task.add_done_callback(forget)
+
+    # Asking
+
+    async def _ask(self, gate: dict[str, Json], question: Any) -> Answer | None:
+        """What a person answers within the call's time."""
+        left_ms = self._left_ms()
+        if self._caller.elicit is None or left_ms == 0:
+            return None
+        fields = await self._caller.elicit(question.message, question.schema, left_ms / 1000)
+        return None if fields is None else read_answer(gate, fields)
+
+    def _question(self, run: dict[str, Json], questions: dict[str, Any]) -> dict[str, Json]:
+        asked = Asked(run["run_id"], sorted(questions))
+        return {
+            "resultType": "input_required",
+            "inputRequests": {
+                gate_id: {
+                    "method": "elicitation/create",
+                    "params": {
+                        "mode": "form",
+                        "message": question.message,
+                        "requestedSchema": question.schema,
+                    },
+                }
+                for gate_id, question in questions.items()
+            },
+            "requestState": self._calls._states.seal(asked, self._params["name"], self._arguments),
+        }
+
+    async def _take_answers(self, asked: Asked, responses: dict[str, Json]) -> dict[str, Json]:
+        """The run after every answer that holds a decision."""
+        run = self._look(asked.run_id)
+        is_decided = False
+        for gate in run["gates"]:
+            response = responses.get(gate["gate_id"])
+            if gate["gate_id"] not in asked.gate_ids or not isinstance(response, dict):
+                continue
+            fields = response.get("content")
+            if response.get("action") != "accept" or not isinstance(fields, dict):
+                continue
+            answer = read_answer(gate, fields)
+            if answer is not None:
+                run = await self._decide(asked.run_id, gate["gate_id"], answer)
+                is_decided = True
+        if is_decided or run["status"] == "waiting":
+            return run
+        # Somebody else has decided meanwhile: the call goes on with the run.
+        return await self._start("fp_resume_run", {"run_id": asked.run_id})
+
+    def _is_new(self, run: dict[str, Json], asked: Asked) -> bool:
+        return any(gate["gate_id"] not in asked.gate_ids for gate in run["gates"])
+
+    async def _judge(self, prefix: str, answer: Json) -> dict[str, Json]:
+        """The run with its oldest judgement gate answered by the calling model."""
+        run_id = self._agent.engine.find(prefix)
+        gates = [gate for gate in self._look(run_id)["gates"] if gate["kind"] == "judgement"]
+        if not gates:
+            raise RequestError(
+                "gate.not_found",
+                f"Run {run_id} wants no judgement of yours; leave out `answer`. Other gates are "
+                "decided by a person.",
+            )
+        from fleetprompt_agent.dialects.mcp.gates import Answer
+
+        return await self._decide(
+            run_id,
+            gates[0]["gate_id"],
+            Answer("respond", answer),
+            channel=f"model:{self._caller.client}",
+            is_person=False,
+        )
+
+    # Small things
+
+    @property
+    def _arguments(self) -> Json:
+        return self._params.get("arguments") or {}
+
+    def _left_ms(self) -> int:
+        return max(0, round((self._deadline - time.monotonic()) * 1000))
+
+    def _look(self, run_id: str) -> dict[str, Json]:
+        snapshot = self._agent.engine.get(run_id)
+        return run_result(snapshot, request_id=self._correlation.request_id)
+
+    def _shown(self, output: dict[str, Json]) -> dict[str, Json]:
+        return tool_result(without_authority(output, self._agent.root), self._correlation)
+
+    def _asker(self, actor_type: str) -> Asker:
+        ids = self._correlation
+        return Asker(
+            ids.request_id, ids.correlation_id, ids.causation_id, actor_type, self._caller.client
+        )
+
+    def _call(self) -> Call:
+        return Call(
+            self._agent,
+            self._correlation,
+            actor_type="agent",
+            actor_id=self._caller.client,
+            caller=self._caller.channel,
+            channel=self._caller.channel,
+        )
+
+
+def _checked(name: str, arguments: dict[str, Json]) -> dict[str, Json]:
+    """The arguments as the tool takes them, without what only stands for a default.
+
+    Raises:
+        RequestError: `tool.invalid_input`, listing every field that does not fit.
+    """
+    model = MCP_INPUTS.get(name)
+    if model is None:
+        return arguments
+    from pydantic import ValidationError
+
+    try:
+        parsed = model.model_validate(arguments)
+    except ValidationError as error:
+        raise invalid_params(error, code="tool.invalid_input") from None
+    return parsed.model_dump(exclude_none=True)

@@ -1,0 +1,14 @@
+"""What the spawner lets an MCP client see."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class McpOptions(NamedTuple):
+    """From the agent's command line."""
+
+    all_tools: bool = False
+    """Every `fp_*` tool rather than the few that most clients need."""
+    workflow_tools: bool = False
+    """Each valid workflow as a tool of its own; its texts come from the repository."""

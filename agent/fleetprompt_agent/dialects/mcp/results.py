@@ -1,0 +1,101 @@
+"""Outputs as MCP results that a model may see: no token, no authority, and how to go on."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from fleetprompt_agent.dialects.mcp.caller import META_PREFIX
+from fleetprompt_protocol.wire import dumps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fleetprompt_protocol.errors import FleetPromptError
+    from fleetprompt_protocol.ids import Correlation
+
+Json = Any
+
+_AUTHORITY = ("intent", "channel", "token", "token_hash")
+"""Fields of journal events that are about who may decide: nothing that a model has use for."""
+
+
+def tool_result(output: dict[str, Json], correlation: Correlation) -> dict[str, Json]:
+    """A tool's output as structured content, with the same as text for clients that show text."""
+    return {
+        "content": [_text(output)],
+        "structuredContent": output,
+        "isError": output.get("ok") is False,
+        "_meta": _meta(correlation),
+    }
+
+
+def error_result(error: FleetPromptError, correlation: Correlation | None) -> dict[str, Json]:
+    """An error that the model can act on: what happened and what to do next."""
+    result: dict[str, Json] = {"content": [_text({"error": error.to_data()})], "isError": True}
+    if correlation is not None:
+        result["_meta"] = _meta(correlation)
+    return result
+
+
+def without_authority(output: dict[str, Json], root: Path) -> dict[str, Json]:
+    """The output without what would let its reader decide, and with how the run goes on."""
+    shown = dict(output)
+    if isinstance(shown.get("gates"), list):
+        shown["gates"] = [
+            {key: value for key, value in gate.items() if key != "token"} for gate in shown["gates"]
+        ]
+        following = _next(shown, root)
+        if following is not None:
+            shown["next"] = following
+    if isinstance(shown.get("events"), list):
+        shown["events"] = [_event(event) for event in shown["events"]]
+    return shown
+
+
+def _event(event: dict[str, Json]) -> dict[str, Json]:
+    data = dict(event.get("data") or {})
+    for name in _AUTHORITY:
+        data.pop(name, None)
+    if "decision" in data:
+        data["outcome"] = data.pop("decision")
+    return {**event, "data": data}
+
+
+def _next(run: dict[str, Json], root: Path) -> str | None:
+    """What the caller can do now; None when there is nothing to do."""
+    run_id = run["run_id"]
+    match run["status"]:
+        case "running":
+            return f"The run goes on. Ask fp_get_run with run_id {run_id} how it stands."
+        case "interrupted":
+            return f"Continue it with fp_resume_run and run_id {run_id}."
+        case "waiting":
+            pass
+        case _:
+            return None
+    if any(gate["kind"] == "judgement" for gate in run["gates"]):
+        return (
+            "Your judgement is wanted: read the gate's prompt and preview, and answer with "
+            f"fp_resume_run, run_id {run_id} and `answer` as its response_schema says."
+        )
+    command = f"fleetprompt approve {run_id} --root {shlex.quote(str(root))}"
+    return (
+        "The run waits for a person, who decides at a terminal with this command: "
+        f"{command} (you cannot decide in their place). If your client can show forms, "
+        f"fp_resume_run with run_id {run_id} asks the person again."
+    )
+
+
+def _text(value: Json) -> dict[str, Json]:
+    return {"type": "text", "text": dumps(value).decode()}
+
+
+def _meta(correlation: Correlation) -> dict[str, Json]:
+    meta = {
+        f"{META_PREFIX}request_id": correlation.request_id,
+        f"{META_PREFIX}correlation_id": correlation.correlation_id,
+    }
+    if correlation.causation_id is not None:
+        meta[f"{META_PREFIX}causation_id"] = correlation.causation_id
+    return meta
