@@ -339,12 +339,19 @@ def compare(source: str, values: dict[str, Any], env: cel.Env) -> tuple[str, str
 def _agreement(ours: Any, theirs: Any) -> str:
     if _is_same(ours, theirs):
         return "same"
-    both_lists = isinstance(ours, list) and isinstance(theirs, list)
-    if both_lists and sorted(map(repr, ours)) == sorted(map(repr, theirs)):
+    if _unordered(ours) == _unordered(theirs):
         return "other order"  # of a map's keys, which CEL leaves open
     if str(theirs).replace("-nan", "nan") == str(ours):
         return "sign of NaN"
     return "DIFFERENT"
+
+
+def _unordered(value: Any) -> Any:
+    if isinstance(value, list):
+        return sorted(map(repr, map(_unordered, value)))
+    if isinstance(value, dict):
+        return sorted((key, repr(_unordered(item))) for key, item in value.items())
+    return value
 
 
 def _is_same(a: Any, b: Any) -> bool:
@@ -365,6 +372,40 @@ def _is_beyond_json(value: Any) -> bool:
     return isinstance(value, cel.Type) or (isinstance(value, float) and not math.isfinite(value))
 
 
+_TOKENS = r"""a b c . [ ] ( ) { } , : ? + - * / % ! < <= > >= == != && || in true false null 1 2.5 .5
+0x1F 1e3 'x' "y" r'z' .size() .map(x,x) .all(y,y>1) has(a.b) size( string( // -1 x y"""
+TOKENS = _TOKENS.split()
+SEEDS = (
+    "a + b * c",
+    "a.b[0].c == 1 && !b || c",
+    "a ? b : c",
+    "[1, 2].map(x, x + 1)",
+    "{'a': 1, 'b': [2]}",
+    "has(a.b) && a.b in c",
+    "-a - -1",
+    "(a + b).size() % 2",
+    "a.exists(x, x.y == 'z')",
+)
+
+
+def accepts_more(rng: random.Random, env: cel.Env) -> str | None:
+    """A text that is an expression here and none in CEL, if this one is."""
+    words = re.findall(r"\w+|\S", rng.choice(SEEDS))
+    for _ in range(rng.randint(0, 4)):
+        place = rng.randrange(len(words) + 1)
+        words[place : place + rng.randint(0, 1)] = [rng.choice(TOKENS)] * rng.randint(0, 1)
+    source = " ".join(words)
+    try:
+        parse_expression(source)
+    except ExpressionError:
+        return None
+    try:
+        env.compile(source, disable_check=True)
+    except RuntimeError as error:
+        return f"{source}\n  theirs {error}"
+    return None
+
+
 def main() -> int:
     """0 when there is no difference."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -377,6 +418,11 @@ def main() -> int:
         extensions=[ext_strings.ExtStrings()],
         functions=[_method("lower", str.lower), _method("upper", str.upper)],
     )
+    for _ in range(options.cases):
+        found = accepts_more(rng, env)
+        if found is not None:
+            sys.stdout.write(f"accepted here alone: {found}\n")
+            return 1
     kinds: Counter[str] = Counter()
     while kinds.total() < options.cases:
         source, values = expression(rng), scope(rng)
