@@ -52,6 +52,7 @@ class Client:
         stderr: A descriptor for the agent's log; None for this process's standard error.
         actor: Who asks: `{type: human|agent|system, id, display?}`.
         decide_directive: Asked when the agent wants a directive for side effects; denied without.
+        agents: Command lines of other agents, whose tools the steps of workflows may call.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Client:
         stderr: int | None = None,
         actor: dict[str, Json] | None = None,
         decide_directive: DirectiveDecider | None = None,
+        agents: Sequence[Sequence[str]] = (),
     ) -> None:
         self._given_root = root
         self._allow_side_effects = allow_side_effects
@@ -72,6 +74,8 @@ class Client:
         self._stderr = stderr
         self._actor = actor
         self._decide_directive = decide_directive
+        self._agents = agents
+        self._others: list[tuple[AgentProcess, Session]] = []
         self.agent_exit_code: int | None = None
         """How the agent ended, once it has; negative for a signal."""
         self._process: AgentProcess | None = None
@@ -87,21 +91,32 @@ class Client:
         command = self._command or agent_command(
             self._root, allow_side_effects=self._allow_side_effects
         )
-        process = AgentProcess(
-            command,
-            environ=os.environ if self._environ is None else self._environ,
-            stderr=self._stderr,
-        )
+        environ = os.environ if self._environ is None else self._environ
+        process = AgentProcess(command, environ=environ, stderr=self._stderr)
         self._process = process
         # Imported while the agent starts: both take about as long.
         from fleetprompt.session import Session
 
+        router = None
+        if self._agents:
+            from fleetprompt.router import Router
+
+            router = Router()
         self._session = Session(
-            process.transport, process.token, decide_directive=self._decide_directive
+            process.transport,
+            process.token,
+            decide_directive=self._decide_directive,
+            router=router,
         )
         try:
+            for other in self._agents:
+                spawned = AgentProcess(other, environ=environ, stderr=self._stderr)
+                session = Session(spawned.transport, spawned.token, router=router)
+                self._others.append((spawned, session))
+                await session.open()
             await self._session.open()
         except BaseException as error:
+            await self._end_others()
             await self._session.close()
             self._session = None
             code = self.agent_exit_code = await process.end()
@@ -109,6 +124,13 @@ class Client:
                 raise _agent_ended(code, "was ready") from None
             raise
         return self
+
+    async def _end_others(self) -> None:
+        others, self._others = self._others, []
+        for process, session in others:
+            session.goodbye("done")
+            await session.close()
+            await process.end()
 
     async def __aexit__(
         self,
@@ -122,6 +144,7 @@ class Client:
         session.goodbye("done")
         await session.close()
         self.agent_exit_code = await self._process.end()
+        await self._end_others()
 
     @property
     def root(self) -> Path:

@@ -13,13 +13,15 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fleetprompt_protocol.errors import FleetPromptError, ProtocolError, RequestError
 from fleetprompt_protocol.ids import Correlation, new_id
 from fleetprompt_protocol.messages import (
     PROTOCOL_VERSIONS,
     CallScope,
+    CancelAnswer,
+    CancelTool,
     Directive,
     DirectiveRequest,
     DownstreamCall,
@@ -43,11 +45,12 @@ from fleetprompt_protocol.rpc_error import from_rpc_error
 from fleetprompt_protocol.version import __version__
 
 if TYPE_CHECKING:
-    from fleetprompt_protocol.call import CallContext
-    from fleetprompt_protocol.transport import Transport
+    from collections.abc import Sequence
 
-AGENT_ID = "com.fleetprompt.core"
-"""The agent that runs workflows; its tools are `com.fleetprompt.core/fp_…`."""
+    from fleetprompt.router import Router
+    from fleetprompt_protocol.call import CallContext
+    from fleetprompt_protocol.dispatch import Handler
+    from fleetprompt_protocol.transport import Transport
 
 HEARTBEAT_INTERVAL_MS = 15_000
 """Often enough to tell a frozen agent from a busy one, too seldom to be seen in a profile."""
@@ -77,8 +80,7 @@ SignalListener: TypeAlias = Callable[[dict[str, Json]], None]
 class ToolOutcome:
     """The final result of a call: exactly one per call."""
 
-    status: str
-    """`succeeded`, `failed` or `canceled`."""
+    status: Literal["succeeded", "failed", "canceled"]
     output: Json
     """Kept when the call failed, too."""
     error: FleetPromptError | None
@@ -109,6 +111,8 @@ class CallOptions:
     """The three ids; new ones unless given."""
     context: dict[str, Json] = field(default_factory=dict)
     """More of `core.tool.call`'s context: `directive_id`, `parent_call_id` …"""
+    call_id: str | None = None
+    """The call's id, by which it can be cancelled; a new one unless given."""
 
 
 class Session:
@@ -119,6 +123,8 @@ class Session:
         token: What the agent must show in its hello; single use.
         decide_directive: Asked about side effects; without it every directive is denied.
         on_signal: Told of the agent's signals.
+        router: Knows the agents whose tools this one may call; without it there are none.
+        capabilities: What the welcome names beside the protocol itself: `workflow_signals`.
     """
 
     def __init__(
@@ -128,7 +134,11 @@ class Session:
         *,
         decide_directive: DirectiveDecider | None = None,
         on_signal: SignalListener | None = None,
+        router: Router | None = None,
+        capabilities: Sequence[str] = (),
     ) -> None:
+        self.agent_id = ""
+        """Who the agent says it is; its tools are `<agent_id>/<name>`."""
         self.session_id = new_id()
         """The id that the welcome gives to the agent."""
         self.tools: dict[str, ToolDescription] = {}
@@ -137,6 +147,10 @@ class Session:
         """The params of the latest `agent.heartbeat`."""
         self.last_heard_s = time.monotonic()
         """When the latest heartbeat came, on the monotonic clock."""
+        self.goodbye_reason: str | None = None
+        """Why the agent ends the session, once it has said so."""
+        self._router = router
+        self._capabilities = list(capabilities)
         self._token = token
         self._is_greeted = False
         self._decide_directive = decide_directive
@@ -146,19 +160,27 @@ class Session:
         self._running: asyncio.Task[str] | None = None
         # Inline methods are answered in the reader, in order, and without the dispatch library,
         # whose import takes longer than a short run.
-        decides = decide_directive is not None
+        methods: dict[str, Handler] = {}
+        inline: dict[str, Callable[[dict[str, Json]], Json]] = {
+            "agent.hello": self._hello,
+            "agent.tools.register": self._register,
+            "agent.tools.unregister": self._unregister,
+            "agent.tools.query": self._query,
+            "agent.tool.cancel": self._tool_canceled,
+            "core.ping": lambda _: {"ts": _now()},
+        }
+        if decide_directive is not None:
+            methods["agent.directive.request"] = self._directive_requested
+        else:
+            inline["agent.directive.request"] = self._directive_denied
+        if router is not None:
+            methods["agent.tool.call"] = self._tool_routed
+        else:
+            inline["agent.tool.call"] = self._tool_called
         self._peer = Peer(
             transport,
-            {"agent.directive.request": self._directive_requested} if decides else {},
-            inline={
-                "agent.hello": self._hello,
-                "agent.tools.register": self._register,
-                "agent.tools.unregister": self._unregister,
-                "agent.tools.query": self._query,
-                "agent.tool.call": self._tool_called,
-                **({} if decides else {"agent.directive.request": self._directive_denied}),
-                "core.ping": lambda _: {},
-            },
+            methods,
+            inline=inline,
             on_notification=self._notified,
             framing="newline",
             max_frame_bytes=MAX_FRAME_BYTES,
@@ -191,7 +213,7 @@ class Session:
         """The final result of a tool of the agent, after all chunks of its stream.
 
         Args:
-            tool: The tool's name, without the agent's id.
+            tool: The tool's id, or its name alone.
             given: Its input.
             options: What travels with it.
             on_chunk: Told of each chunk; without it no stream is asked for.
@@ -199,9 +221,10 @@ class Session:
         Raises:
             FleetPromptError: the call could not be made, or the agent went away.
         """
-        call_id = new_id()
+        call_id = options.call_id or new_id()
+        tool_id = tool if "/" in tool else f"{self.agent_id}/{tool}"
         open_call = self._calls[call_id] = _OpenCall(on_chunk)
-        params = _call_params(call_id, tool, given, options, is_streamed=on_chunk is not None)
+        params = _call_params(call_id, tool_id, given, options, is_streamed=on_chunk is not None)
         try:
             result = await self._peer.request("core.tool.call", params, send_cancel=False)
         finally:
@@ -218,6 +241,10 @@ class Session:
         ]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         return sum(isinstance(item, dict) and item.get("accepted") is True for item in answers)
+
+    def cancel_call(self, call_id: str, reason: str) -> None:
+        """Ask the agent to cancel one call, without waiting; its result still comes."""
+        self._peer.notify("core.tool.cancel", {"call_id": call_id, "reason": reason})
 
     def goodbye(self, reason: str) -> None:
         """Tell the agent that the session ends in good order."""
@@ -254,6 +281,9 @@ class Session:
                 f"The host speaks version {', '.join(PROTOCOL_VERSIONS)} of the protocol; "
                 f"the agent {', '.join(hello.protocol.supported_versions)}.",
             )
+        self.agent_id = hello.agent_id
+        if self._router is not None:
+            self._router.attach(self)
         self._is_greeted = True
         return Welcome(
             accepted_version=version,
@@ -261,6 +291,7 @@ class Session:
             heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
             max_frame_bytes=MAX_FRAME_BYTES,
             server=ServerInfo(core_version=__version__, instance_id=_INSTANCE_ID),
+            capabilities=self._capabilities,
         )
 
     def _check_greeted(self) -> None:
@@ -274,10 +305,13 @@ class Session:
             self.tools.clear()
         rejected: list[Rejection] = []
         for tool in given.tools:
-            if tool.tool_id.startswith(f"{AGENT_ID}/"):
+            agent_id, _, name = tool.tool_id.rpartition("/")
+            if agent_id == self.agent_id and name:
                 self.tools[tool.tool_id] = tool
             else:
-                error = RequestError("tool.denied", f"A tool of this agent is {AGENT_ID}/<name>.")
+                error = RequestError(
+                    "tool.denied", f"A tool of this agent is {self.agent_id}/<name>."
+                )
                 rejected.append(
                     Rejection(tool_id=tool.tool_id, error=ErrorInfo.parse(error.to_data()))
                 )
@@ -293,13 +327,28 @@ class Session:
 
     def _query(self, params: dict[str, Json]) -> Json:
         self._check_greeted()
-        ToolsQuery.parse(params)
-        return ToolsFound(tools=[]).to_json()  # nothing is routed to agents yet
+        query = ToolsQuery.parse(params)
+        found = [] if self._router is None else self._router.tools_for(self, query)
+        return ToolsFound(tools=found).to_json()
 
     def _tool_called(self, params: dict[str, Json]) -> Json:
         self._check_greeted()
         call = DownstreamCall.parse(params)
         raise RequestError("tool.not_found", f"This host offers agents no tool `{call.tool_id}`.")
+
+    async def _tool_routed(self, context: CallContext, params: dict[str, Json]) -> Json:
+        self._check_greeted()
+        call = DownstreamCall.parse(params)
+        assert self._router is not None  # noqa: S101  # else the method is not served
+        return await self._router.call(self, call, context)
+
+    def _tool_canceled(self, params: dict[str, Json]) -> Json:
+        self._check_greeted()
+        cancel = CancelTool.parse(params)
+        accepted = self._router is not None and self._router.cancel(
+            self, cancel.call_id, cancel.reason or "the caller gave it up"
+        )
+        return CancelAnswer(call_id=cancel.call_id, accepted=accepted).to_json()
 
     def _directive_denied(self, params: dict[str, Json]) -> Json:
         self._check_greeted()
@@ -325,6 +374,9 @@ class Session:
             case "agent.heartbeat":
                 self.last_heartbeat = params
                 self.last_heard_s = time.monotonic()
+            case "core.goodbye":
+                reason = params.get("reason")
+                self.goodbye_reason = reason if isinstance(reason, str) else ""
             case "agent.signal" if self._on_signal is not None:
                 self._on_signal(params)
             case _:
@@ -345,6 +397,8 @@ class Session:
                 call.fault = error
 
     def _ended(self, task: asyncio.Task[str]) -> None:
+        if self._router is not None and self._is_greeted:
+            self._router.detach(self)
         error = None if task.cancelled() else task.exception()
         if not self._ready.done():
             self._ready.set_exception(
@@ -355,16 +409,20 @@ class Session:
             raise error
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 _INSTANCE_ID = new_id()
 """This process, in every welcome that it gives."""
 
 
 def _call_params(
-    call_id: str, tool: str, given: dict[str, Json], options: CallOptions, *, is_streamed: bool
+    call_id: str, tool_id: str, given: dict[str, Json], options: CallOptions, *, is_streamed: bool
 ) -> dict[str, Json]:
     ids = options.correlation or Correlation(new_id(), new_id())
     meta = {
-        "ts": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "ts": _now(),
         "request_id": ids.request_id,
         "correlation_id": ids.correlation_id,
         "causation_id": ids.causation_id or call_id,
@@ -373,7 +431,7 @@ def _call_params(
     }
     call = ToolCall(
         call_id=call_id,
-        tool_id=f"{AGENT_ID}/{tool}",
+        tool_id=tool_id,
         input=given,
         timeout_ms=options.timeout_ms,
         idempotency_key=options.idempotency_key,

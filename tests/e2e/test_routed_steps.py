@@ -265,7 +265,7 @@ def test_runs_and_workflow_files_become_signals(workspace: Workspace) -> None:
     assert found["type"] == "fleetprompt.workflow.discovered"
     assert found["data"]["workflow_id"] == "w"
     request = run(agent, call_id="call-2")
-    signals = []
+    signals: list[dict[str, Any]] = []
     while len(signals) < 2:
         signals.append(notification(agent, "agent.signal"))
     assert [signal["type"] for signal in signals] == [
