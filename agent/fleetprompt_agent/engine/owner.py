@@ -6,7 +6,9 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,9 +49,16 @@ class Owner:
     def from_text(cls, text: str) -> Self | None:
         """The identity that `to_text` gave, or None for anything else."""
         try:
-            return cls(**json.loads(text))
-        except (ValueError, TypeError):
+            owner = cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError):
             return None
+        words = (owner.boot, owner.pid_namespace, owner.start, owner.supervisor_start)
+        is_whole = (
+            all(type(word) is str for word in words)
+            and type(owner.pid) is int
+            and type(owner.supervisor) in (int, NoneType)
+        )
+        return owner if is_whole else None
 
     def is_gone(self) -> bool:
         """Whether the process, and what it started, is provably dead.
@@ -81,6 +90,7 @@ def boot_clock_s() -> float:
     return time.clock_gettime(clock)
 
 
+@cache
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -89,6 +99,7 @@ def _boot_id() -> str:
         return f"boot-{round((time.time() - time.monotonic()) / 60)}"
 
 
+@cache
 def _pid_namespace() -> str:
     try:
         return str(Path("/proc/self/ns/pid").stat().st_ino)
