@@ -34,8 +34,14 @@ class JsonScalar(NamedTuple):
     style: str
     start_mark: int
     end_mark: int
-    anchor: None = None
-    tag: None = None
+
+    @property
+    def anchor(self) -> None:
+        """JSON has none."""
+
+    @property
+    def tag(self) -> None:
+        """JSON has none."""
 
 
 class JsonMapStart(NamedTuple):
@@ -43,9 +49,9 @@ class JsonMapStart(NamedTuple):
 
     start_mark: int
     end_mark: int
-    flow_style: bool = True
     anchor: None = None
     tag: None = None
+    flow_style: bool = True
 
 
 class JsonListStart(NamedTuple):
@@ -53,9 +59,9 @@ class JsonListStart(NamedTuple):
 
     start_mark: int
     end_mark: int
-    flow_style: bool = True
     anchor: None = None
     tag: None = None
+    flow_style: bool = True
 
 
 class JsonEnd(NamedTuple):
@@ -97,33 +103,33 @@ class JsonParser:
 
     def _events(self) -> Iterator[JsonEvent]:
         text, size = self._text, len(self._text)
-        space, plain = _SPACE.match, _PLAIN.match
         yield JsonEnd(0, 0)  # the start of the stream, which nobody looks at
-        index = space(text, 0).end()  # type: ignore[union-attr]  # it matches nothing, too
+        index = _behind_space(text, 0)
         if index == size:
             yield JsonStreamEnd(size, size)
             return
         yield JsonEnd(0, 0)  # the start of the document
+        plain = _PLAIN.match
         closers: list[str] = []
         closer = ""  # of the innermost map or list; empty outside
         expected = "a value"
         while True:
             # Here stands a value, or the closing bracket of an empty map or list.
             sign = text[index : index + 1]
-            if sign == closer and expected == "a value or `]`":
-                yield JsonEnd(index, index + 1)
-                index += 1
-                closer = closers.pop()
-            elif sign == '"':
+            if sign == '"':
                 value, end = self._string(index)
-                yield JsonScalar(value, _IS_QUOTED, sign, index, end)
+                yield _new(JsonScalar, (value, _IS_QUOTED, sign, index, end))
+                index = end
+            elif match := plain(text, index):
+                end = match.end()
+                yield _new(JsonScalar, (match.group(), _IS_PLAIN, "", index, end))
                 index = end
             elif sign == "[":
                 index += 1
                 yield JsonListStart(index - 1, index)
                 closers.append(closer)
                 closer = "]"
-                index = space(text, index).end()  # type: ignore[union-attr]
+                index = _behind_space(text, index)
                 expected = "a value or `]`"
                 continue
             elif sign == "{":
@@ -131,7 +137,7 @@ class JsonParser:
                 yield JsonMapStart(index - 1, index)
                 closers.append(closer)
                 closer = "}"
-                index = space(text, index).end()  # type: ignore[union-attr]
+                index = _behind_space(text, index)
                 if text[index : index + 1] != "}":
                     key, index = self._key(index, "a key in double quotes or `}`")
                     yield key
@@ -140,23 +146,28 @@ class JsonParser:
                 yield JsonEnd(index, index + 1)
                 index += 1
                 closer = closers.pop()
-            elif match := plain(text, index):
-                end = match.end()
-                yield JsonScalar(match.group(), _IS_PLAIN, "", index, end)
-                index = end
+            elif sign == closer and expected == "a value or `]`":
+                yield JsonEnd(index, index + 1)
+                index += 1
+                closer = closers.pop()
             else:
                 raise self._unexpected(expected, index)
             # Here a value has ended: close what ends with it, then go on behind a comma.
-            index = space(text, index).end()  # type: ignore[union-attr]
-            while closer and text[index : index + 1] == closer:
-                yield JsonEnd(index, index + 1)
-                index = space(text, index + 1).end()  # type: ignore[union-attr]
+            sign = text[index : index + 1]
+            while sign != ",":
+                index = _behind_space(text, index)
+                sign = text[index : index + 1]
+                if not closer or sign == ",":
+                    break
+                if sign != closer:
+                    raise self._unexpected(f"`,` or `{closer}`", index)
+                index += 1
+                yield JsonEnd(index - 1, index)
                 closer = closers.pop()
+                sign = text[index : index + 1]
             if not closer:
                 break
-            if text[index : index + 1] != ",":
-                raise self._unexpected(f"`,` or `{closer}`", index)
-            index = space(text, index + 1).end()  # type: ignore[union-attr]
+            index = _behind_space(text, index + 1)
             expected = "a value"
             if closer == "}":
                 key, index = self._key(index, "a key in double quotes")
@@ -172,11 +183,11 @@ class JsonParser:
         if text[index : index + 1] != '"':
             raise self._unexpected(expected, index)
         value, end = self._string(index)
-        after = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+        after = end if text[end : end + 1] == ":" else _behind_space(text, end)
         if text[after : after + 1] != ":":
             raise self._unexpected("`:`", after)
-        begin = _SPACE.match(text, after + 1).end()  # type: ignore[union-attr]
-        return JsonScalar(value, _IS_QUOTED, '"', index, end), begin
+        key = _new(JsonScalar, (value, _IS_QUOTED, '"', index, end))
+        return key, _behind_space(text, after + 1)
 
     def _string(self, begin: int) -> tuple[str, int]:
         value: str
@@ -197,6 +208,16 @@ class JsonParser:
         line, column = self.position(index)
         message = display(message, 400)
         return Refused(Problem("document.syntax", message, line=line + 1, column=column + 1))
+
+
+_new = tuple.__new__
+"""Makes a named tuple without its Python-level constructor, which takes half of a parse."""
+
+
+def _behind_space(text: str, index: int) -> int:
+    """The index of the first character from here on that is not white space."""
+    match = _SPACE.match(text, index)
+    return match.end() if match else index
 
 
 def _plain_words(message: str) -> str:
