@@ -44,6 +44,28 @@ class ValidateWorkflowInput(DescribeWorkflowInput):
     """Which workflow to check."""
 
 
+class ValidateProjectInput(ToolInput):
+    """All workflows of the project."""
+
+    cursor: str | None = Field(None, max_length=256, description="From `next_cursor`.")
+
+
+class PlanWorkflowInput(DescribeWorkflowInput):
+    """What to plan, and how to show it."""
+
+    inputs: dict[str, Any] = Field(
+        default_factory=dict, description="By name; placeholders stand for those that are missing."
+    )
+    against: RunRef | None = Field(
+        None,
+        description="A run whose recorded outcomes are put through the workflow as it is now: "
+        "shows what would change. Its inputs are taken when none are given.",
+    )
+    graph: Literal["mermaid", "dot"] | None = Field(
+        None, description="Give the graph as text of this kind too."
+    )
+
+
 class RunWorkflowInput(ToolInput):
     """What to run, and how."""
 

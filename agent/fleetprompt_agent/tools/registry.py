@@ -138,6 +138,21 @@ TOOLS: dict[str, Tool] = {
             output_model="ValidateWorkflowOutput",
         ),
         Tool(
+            "fp_validate_project_resources",
+            "Check all workflows of the project and list every problem.",
+            "plans",
+            "ValidateProjectInput",
+            read_only=True,
+        ),
+        Tool(
+            "fp_plan_workflow",
+            "Show what a run of a workflow would do, without doing any of it: order, rendered "
+            "actions, gates, permissions; with `against`, what an edit changes for a recorded run.",
+            "plans",
+            "PlanWorkflowInput",
+            read_only=True,
+        ),
+        Tool(
             "fp_run_workflow",
             "Run a workflow. Returns when the run has ended or waits for a person, or after "
             "wait_ms with the run's id.",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fleetprompt_agent.tools.paging import decode_cursor, encode_cursor
 
 if TYPE_CHECKING:
+    from fleetprompt_agent.language.loader import Compiled
     from fleetprompt_agent.language.plan import Plan, PlanStep
     from fleetprompt_agent.tools.inputs import (
         DescribeWorkflowInput,
@@ -42,7 +43,11 @@ def _searched(entry: dict[str, Json]) -> str:
 
 async def fp_validate_workflow(call: Call, given: ValidateWorkflowInput) -> dict[str, Json]:
     """Every problem of the workflow."""
-    loaded = call.agent.load(given.workflow)
+    return validity(call.agent.load(given.workflow))
+
+
+def validity(loaded: Compiled) -> dict[str, Json]:
+    """A workflow's validity, as the validating tools give it."""
     plan = loaded.plan
     return {
         "workflow_id": loaded.workflow_id,

@@ -1,0 +1,349 @@
+"""A rehearsal: the recorded outcomes of a run, put through another plan with the pure core.
+
+Nothing acts. A step that the recorded run performed gets the outcome that was recorded under its
+path, read anew by what the plan now says of exit codes, output and postcondition; a `flow` step is
+computed; a gate is decided as it was. What nobody can know (the outcome of a step that did not run)
+is taken as success without a result, and everything that reads it is marked as resting on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, assert_never
+
+from fleetprompt_agent.engine.attempts import Attempts
+from fleetprompt_agent.engine.core import rendering, schedule
+from fleetprompt_agent.engine.core.apply import apply, begin
+from fleetprompt_agent.engine.core.commands import (
+    CancelStep,
+    OpenGate,
+    ScheduleRetry,
+    Settle,
+    StartStep,
+)
+from fleetprompt_agent.engine.core.decide import decide
+from fleetprompt_agent.engine.core.events import (
+    Event,
+    GateOpened,
+    GateResolved,
+    RunCreated,
+    StepFailed,
+    StepSkipped,
+    StepStarted,
+    StepSucceeded,
+    StepUnknown,
+)
+from fleetprompt_agent.engine.core.outcomes import AttemptEnd, judge
+from fleetprompt_agent.language.expressions import ExpressionError, parse_expression
+from fleetprompt_agent.language.plan import plan_to_json
+from fleetprompt_agent.language.planview import Known, known_action
+from fleetprompt_agent.language.templates import parse_template
+from fleetprompt_agent.steps.flow import FLOW_TOOLS, FlowRunner
+from fleetprompt_agent.steps.reading import check_output, parse_output
+from fleetprompt_protocol.errors import FleetPromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fleetprompt_agent.engine.core.commands import Command
+    from fleetprompt_agent.engine.core.events import Body, Json
+    from fleetprompt_agent.engine.core.state import GateState, RunState, StepState
+    from fleetprompt_agent.language.expressions import Reference
+    from fleetprompt_agent.language.plan import Plan, PlanStep
+
+Basis = Literal["recorded", "computed", "assumed", "unknown"]
+"""What an outcome rests on: `recorded` for this very action; `computed`, as `flow` steps are;
+`assumed`: recorded for another action, or for one that rests on something unknown; `unknown`:
+nothing was recorded."""
+
+
+@dataclass(slots=True)
+class Performed:
+    """What a rehearsed step did."""
+
+    action: Json
+    basis: Basis
+    rests_on: tuple[str, ...] = ()
+    """Paths of steps with an unknown outcome that the action or the condition reads."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """A gate that was opened in the rehearsal."""
+
+    command: OpenGate
+    recorded: GateState | None
+    """The same question in the recorded run; a gate that it never asked is taken as approved."""
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """How a rehearsed run went."""
+
+    state: RunState
+    performed: dict[str, Performed] = field(default_factory=dict)
+    """By step path; a step that did not start is not in it."""
+    asked: list[Asked] = field(default_factory=list)
+    unknown: set[str] = field(default_factory=set)
+    """Paths of steps whose outcome nobody can know."""
+
+
+def rehearse(recorded: RunState, plan: Plan, inputs: dict[str, Json]) -> Rehearsal:
+    """The recorded run as it would have gone under the plan.
+
+    Args:
+        recorded: The run as its journal has it, whatever became of it.
+        plan: What to put it through.
+        inputs: Checked for the plan.
+    """
+    created = RunCreated(
+        plan=plan_to_json(plan),
+        inputs=inputs,
+        root=recorded.root,
+        cwd=recorded.cwd,
+        intent=recorded.intent if _is_beforehand(recorded.intent) else None,
+        max_output_bytes=recorded.max_output_bytes,
+    )
+    state = begin(recorded.run_id, _event(1, recorded.created_ms, created))
+    driver = _Driver(recorded, Rehearsal(state))
+    driver.drive()
+    return driver.rehearsal
+
+
+def _is_beforehand(intent: str | None) -> bool:
+    """Whether side effects were allowed when the run was started, not by a gate of its own."""
+    return intent is not None and not intent.startswith("gate:")
+
+
+def _event(seq: int, at_ms: int, body: Body) -> Event:
+    return Event(seq, at_ms, body, f"rehearsal:{seq}", "rehearsal", "rehearsal", None, "system")
+
+
+class _Driver:
+    """Performs what the core decides, with recorded outcomes in place of acts."""
+
+    def __init__(self, recorded: RunState, rehearsal: Rehearsal) -> None:
+        self.recorded = recorded
+        self.rehearsal = rehearsal
+        self.state = rehearsal.state
+        self._flow = FlowRunner()
+        self._attempts = Attempts({})
+        self._gates = {(gate.kind, gate.step_path): gate for gate in recorded.gates.values()}
+
+    def drive(self) -> None:
+        progress = True
+        while progress and self.state.ended is None:
+            self._overrule_conditions()
+            progress = False
+            for command in decide(self.state):
+                progress |= self._perform(command)
+
+    def _emit(self, body: Body) -> None:
+        apply(self.state, _event(self.state.seq + 1, self.state.last_ms, body))
+
+    def _perform(self, command: Command) -> bool:
+        """Whether the state has changed; what an earlier command made void is passed over."""
+        state = self.state
+        match command:
+            case Settle(body):
+                path: str | None = getattr(body, "step_path", None)
+                if path is None:
+                    is_due = state.finish is body
+                else:
+                    is_due = state.settle.get(path) is body or path in state.to_gate
+                if is_due:
+                    self._emit(body)
+                return is_due
+            case StartStep():
+                step = state.startable.get(command.step_path)
+                if step is not None:
+                    self._start(step)
+                return step is not None
+            case OpenGate():
+                return self._ask(command)
+            case ScheduleRetry() | CancelStep():
+                return False  # only a step's last outcome is recorded, and none is under way
+            case _:
+                assert_never(command)
+
+    # Steps
+
+    def _start(self, step: StepState) -> None:
+        rests_on = self._unknown_reads(step)
+        was = self.recorded.steps.get(step.path)
+        if step.is_composite and not rests_on:
+            self.rehearsal.performed[step.path] = Performed(None, "computed")
+            self._emit(StepStarted(step.path, 1, ""))
+            return
+        action = self._shown_action(step, rests_on)
+        basis, end = self._outcome(step, was, action, rests_on)
+        if end is None:
+            self._mark_unknown(step)
+        shown = None if isinstance(action, Exception) else action
+        self.rehearsal.performed[step.path] = Performed(shown, basis, rests_on)
+        if not step.is_composite:
+            self._emit(StepStarted(step.path, 1, "", shown))
+        elif end is not None and not end.ok:
+            # What it consists of cannot be known: it is taken as a whole.
+            self._emit(StepFailed(step.path, 1, end.error, end.result, effect=end.effect))
+            return
+        if end is None or step.is_composite:
+            self._emit(StepSucceeded(step.path, 1, {} if end is None else end.result))
+            return
+        body = judge(self.state, step, end, self.state.last_ms)
+        if isinstance(body, StepUnknown):
+            body = StepFailed(step.path, 1, body.error, body.result, effect="unknown")
+        elif isinstance(body, StepFailed):
+            body = replace(body, retryable=False)
+        self._emit(body)
+
+    def _outcome(
+        self, step: StepState, was: StepState | None, action: Json, rests_on: tuple[str, ...]
+    ) -> tuple[Basis, AttemptEnd | None]:
+        """How the step ends, or None when nobody can know."""
+        if isinstance(action, FleetPromptError | rendering.RenderError):
+            return "computed", AttemptEnd(False, {}, action.to_data(), "none", 0.0)
+        if step.step.tool_id in FLOW_TOOLS and not rests_on:
+            done = self._flow.perform(self._attempts.request(self.state, step, 1))
+            return "computed", AttemptEnd(done.ok, done.result, done.error, done.effect, 0.0)
+        if was is None or was.status not in ("succeeded", "failed") or _is_told(was):
+            return "unknown", None
+        is_same = not rests_on and action == was.action
+        return "recorded" if is_same else "assumed", _read_anew(step.step, was)
+
+    def _shown_action(self, step: StepState, rests_on: tuple[str, ...]) -> Json:
+        """The action as a journal has it, or with placeholders; or the error that prevents it."""
+        if rests_on:
+            return known_action(step.step, self._known(step))
+        try:
+            return self._attempts.shown(self._attempts.request(self.state, step, 1))
+        except (FleetPromptError, rendering.RenderError) as error:
+            return error
+
+    def _known(self, step: StepState) -> Known:
+        steps = {
+            name: rendering.view(other)
+            for name, other in step.scope.steps.items()
+            if other.is_settled and other.path not in self.rehearsal.unknown
+        }
+        return Known({"inputs": step.scope.inputs, "steps": steps}, frozenset({"steps"}))
+
+    # What nobody can know
+
+    def _mark_unknown(self, step: StepState) -> None:
+        """Nobody can know the outcome, nor that of what the step is a part of."""
+        part: StepState | None = step
+        while part is not None:
+            self.rehearsal.unknown.add(part.path)
+            part = part.parent or part.scope.owner
+
+    def _unknown_reads(self, step: StepState) -> tuple[str, ...]:
+        """Paths of steps with an unknown outcome that the step reads, its condition included."""
+        found: dict[str, None] = {}
+        for reference in _references(step.step):
+            if reference.root != "steps":
+                continue
+            names = [str(reference.path[0])] if reference.path else list(step.scope.steps)
+            for name in names:
+                other = step.scope.steps.get(name)
+                if other is not None and other.path in self.rehearsal.unknown:
+                    found[other.path] = None
+        return tuple(found)
+
+    def _overrule_conditions(self) -> None:
+        """A condition that reads what is unknown is taken as it was recorded, else as true."""
+        for path, body in list(self.state.settle.items()):
+            step = self.state.steps.get(path)
+            if step is None or step.step.condition is None or step.verdict is not body:
+                continue
+            was = self.recorded.steps.get(path)
+            was_skipped = was is not None and was.skip_reason == "condition"
+            if was_skipped and isinstance(body, StepSkipped):
+                continue
+            is_need = isinstance(body, StepSkipped) and body.reason != "condition"
+            if not is_need and self._unknown_reads(step):
+                step.verdict = StepSkipped(path, "condition") if was_skipped else "run"
+                schedule.classify(self.state, step)
+
+    # Gates
+
+    def _ask(self, command: OpenGate) -> bool:
+        state, path = self.state, command.step_path
+        if path is None:
+            if not state.held or state.effects_gate is not None:
+                return False
+        elif path not in state.to_gate:
+            return False
+        recorded = self._gates.get((command.kind, path))
+        self.rehearsal.asked.append(Asked(command, recorded))
+        if recorded is None and path is not None and command.kind != "approval":
+            # What a person would have answered is not known.
+            self._mark_unknown(state.steps[path])
+            self.rehearsal.performed[path] = Performed(None, "unknown")
+            self._emit(StepSucceeded(path, 1, {}))
+            return True
+        gate_id = f"{state.run_id}.g{len(state.gates) + 1}"
+        self._emit(
+            GateOpened(
+                gate_id, command.kind, command.action, "", "", 0, path, command.prompt,
+                command.preview, command.items, command.response_schema,
+            )
+        )  # fmt: skip
+        if recorded is None:
+            self._emit(GateResolved(gate_id, "approve", "rehearsal", step_path=path))
+        elif recorded.decision is not None:
+            self._emit(
+                GateResolved(
+                    gate_id, recorded.decision, "rehearsal", recorded.reason, recorded.response,
+                    path,
+                )
+            )  # fmt: skip
+        return True
+
+
+def _is_told(was: StepState) -> bool:
+    """Whether a person supplied the result: nothing says what another attempt would give."""
+    return bool(was.result.get("told"))
+
+
+def _read_anew(planned: PlanStep, was: StepState) -> AttemptEnd:
+    """A recorded outcome as the plan now reads it: exit codes, output, schema."""
+    result, error = dict(was.result), was.error if was.status == "failed" else None
+    code = result.get("exit_code")
+    if error is not None and error.get("code") in _READING:
+        error = None
+    if planned.namespace == "cli" and isinstance(code, int):
+        if code not in planned.ok_exit_codes:
+            message = f"`{planned.tool_id.partition(':')[2]}` ended with exit code {code}."
+            error = error or {"code": "step.exit_code", "message": message, "retryable": False}
+        result.pop("json", None)
+        if planned.output.type == "json" and "stdout" not in result.get("truncated", {}):
+            stdout = str(result.get("stdout", ""))
+            value, problem = parse_output(stdout.encode("utf-8", "surrogatepass"))
+            if problem is None:
+                result["json"] = value
+                if planned.output.schema is not None:
+                    problem = check_output(value, planned.output.schema)
+            error = error or problem
+    return AttemptEnd(error is None, result, error, was.effect, was.duration_ms)
+
+
+_READING = frozenset({"step.exit_code", "step.postcondition", "output.not_json", "output.schema"})
+"""Errors that lie in how an outcome was read, which another plan may read otherwise."""
+
+
+def _references(planned: PlanStep) -> Iterator[Reference]:
+    """Every path that the step reads before it acts."""
+    approval, ask = planned.approval, planned.ask
+    templates = [planned.arguments, planned.stdin, planned.env]
+    templates.append(approval.preview if approval is not None else None)
+    templates.append(ask.choices_from if ask is not None else None)
+    for template in templates:
+        yield from parse_template(template).references
+    sources = [planned.condition, planned.for_each.items if planned.for_each else None]
+    for source in sources:
+        if source is not None:
+            try:
+                yield from parse_expression(source).references
+            except ExpressionError:
+                continue
