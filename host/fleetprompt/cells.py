@@ -58,17 +58,31 @@ def fold(text: str, width: int) -> list[str]:
 
 
 def _fold_paragraph(paragraph: str, width: int) -> list[str]:
+    """One pass, so that a text on one long line costs what its length is."""
     lines: list[str] = []
-    rest = paragraph
-    while cell_width(rest) > width:
-        head = clip(rest, width, ellipsis="")
-        space = rest[: len(head) + 1].rfind(" ")
-        # A break inside the indentation would give an empty line and no progress to speak of.
-        if space <= len(rest) - len(rest.lstrip()):
-            lines.append(head)
-            rest = rest[len(head) :]
-        else:
-            lines.append(rest[:space].rstrip())
-            rest = rest[space + 1 :]
-    lines.append(rest)
+    start = used = 0
+    space = -1  # where the present line may be broken; never within its indentation
+    is_indent = True
+    for i, character in enumerate(paragraph):
+        cells = 1 if character.isascii() else _character_width(character)
+        if used + cells > width:
+            if character == " " and not is_indent:
+                space = i
+            if space < 0:
+                lines.append(paragraph[start:i])
+                start, used = i, 0
+            else:
+                lines.append(paragraph[start:space].rstrip())
+                start = space + 1
+                used = cell_width(paragraph[start:i])
+            space = -1
+            is_indent = start == i + 1 or paragraph[start : i + 1].isspace()
+            if start == i + 1:
+                continue
+        if character != " ":
+            is_indent = False
+        elif not is_indent:
+            space = i
+        used += cells
+    lines.append(paragraph[start:])
     return lines

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from fleetprompt.results import (
         Cancellation,
         Description,
+        Diagnostic,
         RunResult,
         RunSummary,
         StepStatus,
         TimelineEvent,
         Validation,
+        WorkflowPlan,
         WorkflowSummary,
     )
     from fleetprompt.session import CallOptions, DirectiveDecider, Session, ToolOutcome
@@ -175,6 +177,42 @@ class Client:
         from fleetprompt.results import Validation
 
         return _as(Validation, await self._call("fp_validate_workflow", {"workflow": workflow}))
+
+    async def validate_all(self) -> tuple[tuple[Validation, ...], tuple[Diagnostic, ...]]:
+        """The findings about every workflow of the root, and those about the root itself."""
+        from fleetprompt.results import Diagnostic, Validation
+
+        found: list[Validation] = []
+        cursor: Json = None
+        while True:
+            page = await self._call("fp_validate_project_resources", _set({"cursor": cursor}))
+            found += [_as(Validation, item) for item in page.get("workflows") or ()]
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                problems = tuple(_as(Diagnostic, item) for item in page.get("problems") or ())
+                return tuple(found), problems
+
+    async def plan(
+        self,
+        workflow: str,
+        inputs: Mapping[str, Json] | None = None,
+        *,
+        against: str | None = None,
+        graph: str | None = None,
+    ) -> WorkflowPlan:
+        """What a run would do; nothing is executed.
+
+        Args:
+            workflow: An id, or a path relative to the root.
+            inputs: Values by input name; placeholders stand for those that are missing.
+            against: A run whose recorded outcomes are put through the workflow; empty for the
+                latest run of this workflow.
+            graph: `mermaid` or `dot`: give the graph as text too.
+        """
+        from fleetprompt.results import WorkflowPlan
+
+        given = {"workflow": workflow, "inputs": dict(inputs or {}), "against": against}
+        return _as(WorkflowPlan, await self._call("fp_plan_workflow", _set({**given, "graph": graph})))
 
     # Runs
 

@@ -67,22 +67,27 @@ def excerpt_lines(
     """
     margin = f"  {number} {style.bar} "
     room = max(width - cell_width(margin), 8)
-    characters = [
-        _TAB if character == "\t" else escape_line(character) for character in text.rstrip("\r\n")
-    ]
+    characters = [_shown(character) for character in text.rstrip("\r\n")]
     first = min(max(column, 1) - 1, len(characters))
     last = min(max(end_column or column + 1, column + 1) - 1, len(characters))
-    start = 0
-    lead = ""
-    while start < first and cell_width(lead + "".join(characters[start:last])) > room - 2:
+    widths = [cell_width(character) for character in characters]
+    start, span = 0, sum(widths[:last])
+    while start < first and span > room - 2 - (start > 0) * cell_width(style.ellipsis):
+        span -= widths[start]
         start += 1
-        lead = style.ellipsis
+    lead = style.ellipsis if start else ""
     shown = clip(lead + "".join(characters[start:]), room, ellipsis=style.ellipsis)
-    before = cell_width(lead + "".join(characters[start:first]))
-    length = max(1, min(cell_width("".join(characters[first:last])), room - before))
+    before = cell_width(lead) + sum(widths[start:first])
+    length = max(1, min(sum(widths[first:last]), room - before))
     blank = " " * (cell_width(margin) - 2)
     carets = " " * before + style.paint("^" * length, "red")
     return [f"{margin}{shown}", f"{blank}{style.bar} {carets}"]
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    return _TAB if character == "\t" else escape_line(character)
 
 
 def error_lines(

@@ -111,6 +111,54 @@ class Description(_Answer):
     permissions: tuple[Permission, ...] = ()
 
 
+class PlanStep(_Answer):
+    """One step as a run would perform it, as far as that is known."""
+
+    step_id: str
+    name: str | None = None
+    kind: str = "action"
+    tool_id: str | None = None
+    action: Any = None
+    """With placeholders `⟨…⟩` for what only a run will know."""
+    side_effects: bool = False
+    caution: str | None = None
+    """What no plan can see of it."""
+    gate: dict[str, Any] | None = None
+    condition: str | None = Field(default=None, alias="if")
+    will_run: bool | None = None
+    """What the condition says, where the inputs alone decide it."""
+    for_each: dict[str, Any] | None = None
+    timeout_s: float | None = None
+    total_timeout_s: float | None = None
+    retry: dict[str, Any] | None = None
+    on_error: str | None = None
+    postcondition: str | None = None
+
+
+class WorkflowPlan(_Answer):
+    """What a run of a workflow would do; of an invalid one, its problems."""
+
+    workflow_id: str
+    name: str | None = None
+    version: str | None = None
+    file_path: str = ""
+    sha256: str | None = None
+    digest: str | None = None
+    valid: bool = True
+    levels: tuple[tuple[str, ...], ...] = ()
+    """Step ids; those of one level can run at the same time."""
+    steps: tuple[PlanStep, ...] = ()
+    finally_steps: tuple[PlanStep, ...] = Field(default=(), alias="finally")
+    outputs: dict[str, Any] = Field(default_factory=dict)
+    permissions: tuple[Permission, ...] = ()
+    workflows: dict[str, WorkflowPlan] = Field(default_factory=dict)
+    """Embedded workflows by id."""
+    problems: tuple[Diagnostic, ...] = ()
+    against: dict[str, Any] | None = None
+    """What the workflow, as it is now, changes for a recorded run."""
+    graph: str | None = None
+
+
 class StepResult(_Answer):
     """How one step of a run went."""
 

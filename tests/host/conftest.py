@@ -55,6 +55,12 @@ WORKFLOWS = {
             command: cli sh publish.sh v1
             approval: {prompt: Ship it?, preview: $collect.stdout}
         """,
+    "branches": """
+        type: graph
+        steps:
+          - {id: left, command: cli sh publish.sh left, approval: required}
+          - {id: right, command: cli sh publish.sh right, approval: required}
+        """,
     "failing": """
         steps:
           - {id: fine, command: cli true}

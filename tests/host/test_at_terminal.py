@@ -72,6 +72,21 @@ def test_a_gate_that_is_left_open_can_be_approved_later(repository: Path, at_ter
     assert published(repository) == ["v1"]
 
 
+def test_a_gate_that_is_left_open_does_not_hold_up_another(
+    repository: Path, at_terminal: At
+) -> None:
+    terminal = at_terminal("run", "branches", "--allow-side-effects")
+    terminal.expect("publish.sh left")
+    terminal.expect("Approve? [y/N/later] ")
+    terminal.send("later\n")
+    terminal.expect("publish.sh right")
+    terminal.expect("Approve? [y/N/later] ")
+    terminal.send("y\n")
+    terminal.expect("next: fleetprompt approve ")
+    assert terminal.end() == 5
+    assert published(repository) == ["right"]
+
+
 def test_a_decision_is_read_from_the_terminal_and_not_from_a_pipe(
     at_terminal: At, fleetprompt: Command
 ) -> None:

@@ -41,3 +41,7 @@ def test_nothing_clipped_or_folded_is_wider_than_asked(text: str, width: int) ->
     lines = fold(text, width)
     assert all(cell_width(line) <= width for line in lines)
     assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+def test_a_text_on_one_long_line_is_folded_in_one_pass() -> None:
+    assert len(fold("日本 " * 50_000, 60)) == 4167

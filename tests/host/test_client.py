@@ -53,6 +53,8 @@ def test_a_program_can_do_everything_with_one_client(
             assert (await client.get(waiting.run_id[:-1])).status == "succeeded"
 
             other = await client.run("release", idempotency_key="again")
+            same = await client.run("release", idempotency_key="again")
+            assert same.run_id == other.run_id
             assert (await client.cancel(other.run_id, reason="enough")).accepted
             assert not (await client.cancel(other.run_id)).accepted
             assert (await client.resume(other.run_id)).status == "canceled"

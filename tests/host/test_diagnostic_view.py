@@ -61,6 +61,13 @@ def test_a_long_line_is_cut_around_the_carets() -> None:
     assert shown[at : at + 4] == "HERE"
 
 
+def test_a_file_on_one_line_is_shown_like_any_other() -> None:
+    text = "{" + '"key": "value", ' * 6000
+    shown, carets = excerpt_lines(text, 1, 80_001, 80_004, 60, PLAIN)
+    at = carets.index("^^^")
+    assert shown[at : at + 3] == text[80_000:80_003]
+
+
 def test_an_error_of_a_call_shows_each_finding() -> None:
     error = WorkflowError(
         "workflow.invalid",
