@@ -33,32 +33,28 @@ def open_state_dir(root: Path | None = None) -> Path:
     """
     path = state_dir_path()
     try:
+        real = path.resolve()
+        if root is not None and real.is_relative_to(root):
+            # Before anything is made: nothing is written into a workspace.
+            raise _unsafe(path, f"lies inside the workspace {root}")
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.stat()
-        real = path.resolve()
     except OSError as error:
         raise OperatorError(
             "journal.unavailable",
             f"The state directory {path} cannot be used: {error.strerror}. "
             f"Mend that, or name another one with {ENVIRONMENT_NAME}.",
         ) from error
-    why = _unsafe(real, status, root)
-    if why is not None:
-        raise OperatorError(
-            "state.unsafe",
-            f"The state directory {path} {why}. Mend that, or name another one with "
-            f"{ENVIRONMENT_NAME}.",
-        )
+    if status.st_uid != os.getuid():
+        raise _unsafe(path, "belongs to another user")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _unsafe(path, "can be written by other users (chmod 700 it)")
     return real
 
 
-def _unsafe(path: Path, status: os.stat_result, root: Path | None) -> str | None:
-    if not stat.S_ISDIR(status.st_mode):
-        return "is not a directory"
-    if status.st_uid != os.getuid():
-        return "belongs to another user"
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return "can be written by other users (chmod 700 it)"
-    if root is not None and path.is_relative_to(root):
-        return f"lies inside the workspace {root}"
-    return None
+def _unsafe(path: Path, why: str) -> OperatorError:
+    return OperatorError(
+        "state.unsafe",
+        f"The state directory {path} {why}. Mend that, or name another one with "
+        f"{ENVIRONMENT_NAME}.",
+    )
