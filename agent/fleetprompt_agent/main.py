@@ -7,6 +7,7 @@ stdout are taken away from everybody but the protocol, then the rest is imported
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,18 +33,23 @@ def main(argv: list[str], open_journal: OpenJournal | None = None) -> int:
     options = _parse(argv)
     parent_pid = os.getppid()
     token = os.environ.pop(TOKEN_NAME, None) or None
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the loop takes it: no traceback
     from fleetprompt_protocol.stdio import claim_stdio
 
-    in_fd, out_fd = claim_stdio()
+    try:
+        descriptors = claim_stdio()
+    except OSError:
+        sys.stderr.write("fleetprompt: standard output is closed; it carries the protocol\n")
+        return 2
     try:
         from fleetprompt_agent.steps.supervisor import start_supervisor
 
         supervisor = start_supervisor()
         root = _find_root(options.root)
+        return _serve(options, root, supervisor, descriptors, token, parent_pid, open_journal)
     except FleetPromptError as error:
         sys.stderr.write(f"fleetprompt: {error.message} [{error.code}]\n")
         return 2
-    return _serve(options, root, supervisor, (in_fd, out_fd), token, parent_pid, open_journal)
 
 
 def _parse(argv: list[str]) -> Any:

@@ -211,7 +211,7 @@ class Session:
     def _on_notification(self, method: str, params: dict[str, Any]) -> None:
         if method == "core.goodbye":
             log.info("session.goodbye", reason=params.get("reason"))
-            self._spawn(self._end())
+            self._spawn(self._end(None))
 
     # The end
 
@@ -222,14 +222,17 @@ class Session:
 
     def _on_signal(self, number: int) -> None:
         self._exit_code = 128 + number
-        self._spawn(self._end())
+        self._spawn(self._end(signal.Signals(number).name))
 
-    async def _end(self) -> None:
+    async def _end(self, reason: str | None) -> None:
+        """End in good order; the host is told why, unless it is the one who said goodbye."""
         self._is_ending = True
         await self._agent.interrupt()
         # Calls whose runs have just been interrupted answer in the next rounds of the loop.
         for _ in range(3):
             await asyncio.sleep(0)
+        if reason is not None:
+            self._router.goodbye(reason)
         if self._serving is None:
             self._transport.close()  # nothing was asked yet: the wait for it ends
         else:
@@ -239,7 +242,7 @@ class Session:
         while os.getppid() == self._parent_pid:  # noqa: ASYNC110 (the kernel tells nobody)
             await asyncio.sleep(PARENT_POLL_S)
         log.info("session.parent_gone")
-        await self._end()
+        await self._end("the process that started the agent has ended")
 
 
 def _first_framing(framing: FramingChoice, token: str | None) -> FramingChoice:
