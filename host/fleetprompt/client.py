@@ -212,7 +212,9 @@ class Client:
         from fleetprompt.results import WorkflowPlan
 
         given = {"workflow": workflow, "inputs": dict(inputs or {}), "against": against}
-        return _as(WorkflowPlan, await self._call("fp_plan_workflow", _set({**given, "graph": graph})))
+        return _as(
+            WorkflowPlan, await self._call("fp_plan_workflow", _set({**given, "graph": graph}))
+        )
 
     # Runs
 

@@ -207,9 +207,7 @@ def _entries(value: Any) -> Sequence[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _entry(
-    change: str, what: str, details: Sequence[str], width: int, style: Style
-) -> list[str]:
+def _entry(change: str, what: str, details: Sequence[str], width: int, style: Style) -> list[str]:
     sign = style.paint(_SIGNS.get(change, "~"), _COLOURS.get(change, ""))
     first, *rest = fold(what, width - 2)
     lines = [f"{sign} {first}", *(f"  {line}" for line in rest)]
@@ -250,7 +248,9 @@ def _changed_gate(gate: dict[str, Any], width: int, style: Style) -> list[str]:
     ]
     if names:
         details.append(f"changed: {', '.join(names)}")
-    lines = _entry(str(gate.get("change")), f"gate {gate.get('kind')}{place}", details, width, style)
+    lines = _entry(
+        str(gate.get("change")), f"gate {gate.get('kind')}{place}", details, width, style
+    )
     for name in names:
         lines += _pair(gate[name], width, style)
     return lines

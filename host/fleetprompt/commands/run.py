@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetprompt.connection import connected
 from fleetprompt.exit_codes import ExitCode
-from fleetprompt.input_values import convert_inputs, read_inputs, split_pairs
+from fleetprompt.input_arguments import InputArguments, add_input_arguments
 from fleetprompt.output import write_json, write_lines
 from fleetprompt.roots import chosen_root, workflow_reference
 from fleetprompt.state_files import log_path, open_log
@@ -21,7 +21,6 @@ from fleetprompt_protocol.errors import FleetPromptError, InternalError
 if TYPE_CHECKING:
     import argparse
 
-    from fleetprompt.client import Client
     from fleetprompt.following import StatusListener
     from fleetprompt.results import RunResult
 
@@ -29,16 +28,7 @@ if TYPE_CHECKING:
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fleetprompt run`."""
     parser.add_argument("workflow", metavar="WORKFLOW", help="its id, or the path of its file")
-    parser.add_argument(
-        "--input",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="an input, converted to the type that the workflow declares; may be repeated",
-    )
-    parser.add_argument(
-        "--inputs", metavar="FILE", help="a JSON object of inputs; `-` is standard input"
-    )
+    add_input_arguments(parser)
     parser.add_argument(
         "--allow-side-effects",
         action="store_true",
@@ -78,14 +68,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _follow(options: argparse.Namespace, on_started: Any) -> int:
-    inputs = {} if options.inputs is None else read_inputs(options.inputs)
-    texts = split_pairs(options.input)
+    arguments = InputArguments.of(options)
     async with connected(options, allow_side_effects=options.allow_side_effects) as client:
         from fleetprompt.driving import drive
 
         workflow = workflow_reference(options.workflow, client.root)
-        if texts:
-            inputs |= convert_inputs(texts, await _declared_inputs(client, workflow))
+        inputs = await arguments.for_workflow(client, workflow)
 
         async def begin(on_status: StatusListener) -> RunResult:
             return await client.run(
@@ -95,11 +83,6 @@ async def _follow(options: argparse.Namespace, on_started: Any) -> int:
         return await drive(
             client, options, begin, terminal=terminal_at_hand(options), on_started=on_started
         )
-
-
-async def _declared_inputs(client: Client, workflow: str) -> dict[str, Any]:
-    properties = ((await client.describe(workflow)).inputs or {}).get("properties")
-    return properties if isinstance(properties, dict) else {}
 
 
 def _detach(options: argparse.Namespace) -> int:
