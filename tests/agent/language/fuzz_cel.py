@@ -35,9 +35,9 @@ SCOPE: dict[str, list[Any]] = {
     "b": [True, False],
     "c": [True, False],
     "n": [None],
-    "l": [[], [1, 2, 3], [5], [3, 1, 2, 1], [1, 1.0, 2.5], [None, True, "x"]],
+    "l": [[], [1, 2, 3], [5], [3, 1, 2, 1], [None, True, "x"]],
     "k": [[], ["a", "b"], ["x"], ["b", "a", "b"], ["é", ""]],
-    "m": [{}, {"a": 1, "b": "two", "n": None}, {"a": 1.0}, {"a": {"b": [1, {"c": "deep"}]}}],
+    "m": [{}, {"a": 1, "b": "two", "n": None}, {"a": {"b": [1, {"c": "deep"}]}}],
 }
 """The names that expressions use, and the values that each may have."""
 
@@ -372,8 +372,8 @@ def _is_beyond_json(value: Any) -> bool:
     return isinstance(value, cel.Type) or (isinstance(value, float) and not math.isfinite(value))
 
 
-_TOKENS = r"""a b c . [ ] ( ) { } , : ? + - * / % ! < <= > >= == != && || in true false null 1 2.5 .5
-0x1F 1e3 'x' "y" r'z' .size() .map(x,x) .all(y,y>1) has(a.b) size( string( // -1 x y"""
+_TOKENS = r"""a b c . [ ] ( ) { } , : ? + - * / % ! < <= > >= == != && || in true false null 1 2.5
+.5 0x1F 1e3 'x' "y" r'z' .size() .map(x,x) .all(y,y>1) has(a.b) size( string( // -1 x y"""
 TOKENS = _TOKENS.split()
 SEEDS = (
     "a + b * c",
