@@ -20,9 +20,9 @@ from fleetprompt_agent.language.subworkflows import embed
 from fleetprompt_indexer.document import MapNode
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
-    from fleetprompt_agent.language.diagnostics import Location, Report
+    from fleetprompt_agent.language.diagnostics import Location, Report, Severity
     from fleetprompt_agent.language.models import Step, Workflow
     from fleetprompt_agent.language.shapes import Shapes
     from fleetprompt_agent.language.subworkflows import FindWorkflow
@@ -193,22 +193,35 @@ class _Compiler:
 
     def _check_tools(self) -> None:
         """Hold each step against `tools:`; targets are literals, so this decides it for good."""
-        rules = self.workflow.tools
-        if rules is None:
+        if self.workflow.tools is None:
             return
         for draft in (*self.main, *self.last):
-            tool_id = draft.action.tool_id if draft.action is not None else ""
-            if not tool_id:
-                continue
-            field = "command" if draft.step.command is not None else "tool"
-            denied = next((rule for rule in rules.deny if fnmatchcase(tool_id, rule)), None)
-            allowed = rules.allow is None or any(fnmatchcase(tool_id, r) for r in rules.allow)
-            if denied is None and allowed:
-                continue
-            why = f"`tools.deny` has `{denied}`" if denied else "`tools.allow` does not have it"
-            self.report.add(
-                "tool.not_allowed",
-                f"`{tool_id}` may not be used here: {why}",
-                (*draft.location, field),
-                severity="error" if rules.enforce else "warning",
-            )
+            step = draft.step
+            field = "command" if step.command is not None else "tool"
+            if draft.action is not None:
+                self._check_tool(draft.action.tool_id, (*draft.location, field))
+            elif step.workflow in self.workflows:
+                location = (*draft.location, "workflow")
+                for tool_id in sorted(set(_tools_of(self.workflows[step.workflow]))):
+                    self._check_tool(tool_id, location)
+
+    def _check_tool(self, tool_id: str, location: Location) -> None:
+        rules = self.workflow.tools
+        assert rules is not None  # noqa: S101 - the caller looked
+        denied = next((rule for rule in rules.deny if fnmatchcase(tool_id, rule)), None)
+        allowed = rules.allow is None or any(fnmatchcase(tool_id, rule) for rule in rules.allow)
+        if denied is None and allowed:
+            return
+        why = f"`tools.deny` has `{denied}`" if denied else "`tools.allow` does not have it"
+        message = f"`{tool_id}` may not be used here: {why}"
+        severity: Severity = "error" if rules.enforce else "warning"
+        self.report.add("tool.not_allowed", message, location, severity=severity)
+
+
+def _tools_of(plan: Plan) -> Iterator[str]:
+    """The tools of a workflow and of those within it."""
+    for step in (*plan.steps, *plan.finally_steps):
+        if step.tool_id:
+            yield step.tool_id
+    for inner in plan.workflows.values():
+        yield from _tools_of(inner)

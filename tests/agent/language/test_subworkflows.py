@@ -127,3 +127,15 @@ def test_a_gate_inside_cannot_stand_in_finally(root: Path, every_field: frozense
     text = "steps: [{id: a, command: cli x}]\nfinally: [{id: z, workflow: asks}]\n"
     compiled = load(root, text, every_field)
     assert found(compiled) == [("approval.in_finally", "finally[0].workflow")]
+
+
+def test_tool_rules_hold_for_what_is_embedded(root: Path, every_field: frozenset[str]) -> None:
+    write(root, "build", BUILD)
+    text = "tools: {{deny: ['cli:make'], enforce: {}}}\nsteps:\n"
+    text += "  - {{id: a, workflow: build, with: {{pr: 1}}}}\n"
+    denied = load(root, text.format("true"), every_field)
+    assert found(denied) == [("tool.not_allowed", "steps[0].workflow")]
+    assert not denied.is_valid
+    warned = load(root, text.format("false"), every_field)
+    assert found(warned) == [("tool.not_allowed", "steps[0].workflow")]
+    assert warned.is_valid
