@@ -64,6 +64,8 @@ class Validation(_Answer):
     """What validating one workflow found."""
 
     workflow_id: str | None = None
+    file_path: str | None = None
+    """Relative to the root."""
     valid: bool
     sha256: str | None = None
     digest: str | None = None

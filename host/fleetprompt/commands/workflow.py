@@ -29,6 +29,7 @@ def add_validate(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         help="an id, or the path of a file (default: every workflow of the root)",
     )
+    parser.add_argument("--sarif", action="store_true", help="print a SARIF 2.1.0 document instead")
     parser.set_defaults(act=lambda options: asyncio.run(_validate(options)))
 
 
@@ -54,20 +55,29 @@ async def _describe(options: argparse.Namespace) -> int:
 
 
 async def _validate(options: argparse.Namespace) -> int:
+    problems: tuple[Diagnostic, ...] = ()
     async with connected(options) as client:
         references = [workflow_reference(text, client.root) for text in options.workflows]
-        if not references:
-            references = [entry.file_path for entry in await client.list()]
-            if not references:
-                write_lines([f"No workflows in {client.root}."], sys.stderr)
-        found = [await client.validate(reference) for reference in references]
-    is_valid = all(validation.valid for validation in found)
-    if options.json:
-        write_json({"valid": is_valid, "workflows": [item.to_json() for item in found]})
+        if references:
+            found = tuple([await client.validate(reference) for reference in references])
+        else:
+            found, problems = await client.validate_all()
+    is_valid = all(validation.valid for validation in found) and not any(
+        problem.severity == "error" for problem in problems
+    )
+    if options.sarif:
+        from fleetprompt.sarif import sarif_log
+
+        findings = [finding for validation in found for finding in validation.diagnostics]
+        write_json(sarif_log([*problems, *findings]))
+    elif options.json:
+        validated = {"valid": is_valid, "workflows": [item.to_json() for item in found]}
+        write_json(validated | {"problems": [item.to_json() for item in problems]})
     else:
-        for reference, validation in zip(references, found, strict=True):
+        _show_findings(client.root, problems)
+        for validation in found:
             _show_findings(client.root, validation.diagnostics)
-            name = validation.workflow_id or reference
+            name = validation.workflow_id or validation.file_path or "it"
             write_lines([_verdict(name, is_valid=validation.valid)])
     return ExitCode.SUCCEEDED if is_valid else ExitCode.USAGE
 
