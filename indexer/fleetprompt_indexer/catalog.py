@@ -108,17 +108,20 @@ class Catalog:
         return [path_of(row[0]) for row in rows]
 
     def entries(
-        self, root: Path | None = None, *, after: str = "", limit: int = 100_000
+        self, root: Path | None = None, *, after: Listed | None = None, limit: int = 100_000
     ) -> list[Listed]:
         """The entries, by id and path.
 
         Args:
             root: Only those of this root.
-            after: Only those behind this workflow id: the last one of the page before.
+            after: Only those behind this one: the last of the page before.
             limit: At most this many.
         """
-        where = "e.workflow_id > ?"
-        values: list[Any] = [_storable(after)]
+        where = "TRUE"
+        values: list[Any] = []
+        if after is not None:
+            where += " AND (e.workflow_id, r.path, e.relative) > (?, ?, ?)"
+            values += (after.entry.workflow_id, _bytes(after.root), after.entry.relative)
         if root is not None:
             where += " AND r.path = ?"
             values.append(_bytes(root))

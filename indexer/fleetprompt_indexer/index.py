@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fleetprompt_indexer.catalog_rows import KnownRoot, RootUpdate
 from fleetprompt_indexer.discovery import discover
-from fleetprompt_indexer.names import CONFIG, FOLDER, WORKFLOWS, shown
+from fleetprompt_indexer.names import CONFIG, FOLDER, WORKFLOWS, raw, shown
 from fleetprompt_indexer.reader import packed_signature
 from fleetprompt_indexer.scan import visit
 
@@ -109,9 +109,15 @@ def index_roots(
         on_change: Called for every difference, after it is written.
     """
     run = _Run(catalog, on_progress, on_change)
-    tops = [os.path.realpath(os.fsencode(root)) for root in roots]
+    tops = []
+    for root in roots:
+        top = os.path.realpath(raw(str(root)))
+        if os.path.isdir(top):  # noqa: PTH112  # bytes
+            tops.append(top)
+        else:
+            run.summary.notices.append(f"{shown(top)} is not a folder.")
     walked = catalog.scan_roots()
-    if not tops:
+    if not tops and not run.summary.notices:
         tops = list(walked)
     for top in tops:
         if full or walked.get(top) is None:
@@ -123,9 +129,10 @@ def index_roots(
             run.flush()
             catalog.remember_scan_root(top, walked_at=int(time.time()))
     new = run.seen.copy()
-    for root in _known(catalog):
-        if root.path not in new and any(_is_within(root.path, top) for top in tops):
-            run.look_at(root)
+    for known_root in known_roots(catalog):
+        path = known_root.path
+        if path not in new and any(_is_within(path, top) for top in tops):
+            run.look_at(known_root)
     run.flush()
     if full and run.gone:
         run.summary.removed += catalog.remove_roots(run.gone)
@@ -149,7 +156,7 @@ def index_each(catalog: Catalog, roots: Collection[bytes]) -> list[Change]:
     changes: list[Change] = []
     run = _Run(catalog, None, changes.append)
     wanted = set(roots)
-    for root in _known(catalog):
+    for root in known_roots(catalog):
         if root.path in wanted:
             run.look_at(root)
     for path in roots:
@@ -263,7 +270,8 @@ class _Run:
                 self._changes.append(Change("removed", root.path, relative, workflow_id))
 
 
-def _known(catalog: Catalog) -> Iterator[KnownRoot]:
+def known_roots(catalog: Catalog) -> Iterator[KnownRoot]:
+    """Every root of the catalog with the signatures of its files, a page at a time."""
     after = 0
     while page := catalog.known_roots(after=after, limit=BATCH):
         yield from page

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from fleetprompt_indexer.config import Config, read_config
 from fleetprompt_indexer.entry import Entry, describe, mark_ambiguous, refused_entry
-from fleetprompt_indexer.names import CONFIG, FOLDER, WORKFLOWS, is_workflow_name, parts_of, shown
+from fleetprompt_indexer.names import (
+    CONFIG,
+    FOLDER,
+    WORKFLOWS,
+    is_workflow_name,
+    parts_of,
+    raw,
+    shown,
+)
 from fleetprompt_indexer.problem import Problem, Refused
 from fleetprompt_indexer.reader import (
     Signature,
@@ -98,7 +106,7 @@ class Visit:
 
 def scan_root(root: Path) -> ScanReport:
     """Everything that the root's `.fleetprompt/` holds; never raises for what it holds."""
-    found = visit(os.fsencode(root))
+    found = visit(raw(str(root)))
     entries = mark_ambiguous(found.changed)
     errors = [p for entry in entries for p in entry.problems if p.severity == "error"]
     return ScanReport(root, tuple(entries), (*found.problems, *errors), found.config)

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from fleetprompt_indexer.index import Change, index_each, index_root
+from fleetprompt_indexer.index import Change, index_each, index_root, known_roots
 from fleetprompt_indexer.names import FOLDER, WORKFLOWS
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class _Watch:
             moved = any(_identify(folders) != folders for folders in self.identities.values())
         else:
             changes = [change for root in touched for change in index_root(self.catalog, root)]
-            moved = any(self._folders(root) != self.identities[root] for root in touched)
+            moved = any(self._look(root) != self.identities[root] for root in touched)
         if moved:
             changes.extend(self.start())
         return changes
@@ -198,7 +198,10 @@ class _Watch:
 
     def _open(self) -> None:
         self.close()
-        self.identities = {root: self._folders(root) for root in self.roots}
+        files = {known.path: list(known.files) for known in known_roots(self.catalog)}
+        self.identities = {
+            root: _identify(_folders(root, files.get(root, []))) for root in self.roots
+        }
         self.roots_by_folder = {}
         watched: set[str] = set()
         for root, folders in self.identities.items():
@@ -228,15 +231,18 @@ class _Watch:
                 found.update(dict.fromkeys(self.roots_by_folder.get(folder, ())))
         return list(found)
 
-    def _folders(self, root: bytes) -> Folders:
-        """The folders that matter to a root, its parent among them."""
-        base = root + b"/" + FOLDER
-        folders = {os.path.dirname(root), root, base, base + b"/" + WORKFLOWS}  # noqa: PTH120  # bytes
+    def _look(self, root: bytes) -> Folders:
         known = self.catalog.known_root(root)
-        if known is not None:
-            folders.update(os.path.dirname(root + b"/" + name) for name in known.files)  # noqa: PTH120  # bytes
-        # The library takes no path that is not UTF-8; for those the look at everything has to do.
-        return _identify(text for folder in folders if (text := _text(folder)) is not None)
+        return _identify(_folders(root, known.files if known is not None else ()))
+
+
+def _folders(root: bytes, files: Iterable[bytes]) -> Iterator[str]:
+    """The folders that matter to a root, its parent among them."""
+    base = root + b"/" + FOLDER
+    folders = {os.path.dirname(root), root, base, base + b"/" + WORKFLOWS}  # noqa: PTH120  # bytes
+    folders.update(os.path.dirname(root + b"/" + name) for name in files)  # noqa: PTH120  # bytes
+    # The library takes no path that is not UTF-8; for those the look at everything has to do.
+    return (text for folder in folders if (text := _text(folder)) is not None)
 
 
 def _identify(folders: Iterable[str]) -> Folders:

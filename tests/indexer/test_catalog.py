@@ -175,9 +175,10 @@ def test_what_is_not_there_is_not_found(catalog: Catalog) -> None:
 
 def test_entries_come_in_pages(catalog: Catalog) -> None:
     first = catalog.entries(limit=2)
-    second = catalog.entries(after=first[-1].entry.workflow_id, limit=2)
+    second = catalog.entries(after=first[-1], limit=2)
     names = [item.entry.workflow_id for item in (*first, *second)]
     assert names == ["broken", "deploy", "review", "triage"]
+    assert catalog.entries(after=second[-1]) == []
 
 
 def test_a_root_can_be_forgotten(catalog: Catalog) -> None:
