@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test check format lint types lock clean setup
+.PHONY: help demo test check format lint types fuzz lock clean setup
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,8 +21,8 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP) ## Index this repository, run a workflow on it, kill the agent, resume, show the report
 	@$(BIN)/python examples/demo.py
 
-test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest
+test: $(STAMP) ## Run the tests, as many at once as there are cores
+	$(BIN)/python -m pytest -n auto
 
 check: $(STAMP) lint types test ## Format check, lint, types, tests
 
@@ -32,6 +32,9 @@ lint: $(STAMP) ## Check format and style
 
 types: $(STAMP) ## Check types
 	$(BIN)/mypy
+
+fuzz: $(STAMP) ## Compare 20,000 generated expressions with Google's CEL
+	$(BIN)/python tests/agent/language/fuzz_cel.py --seed 1 --cases 20000
 
 format: $(STAMP) ## Rewrite the code in the house's format
 	$(BIN)/ruff format .

@@ -74,7 +74,7 @@ WORKFLOW_FIELDS: Mapping[str, Field] = _table(
     Field("defaults", "Values for steps that do not set them", "a map"),
     Field("limits", "Limits of a whole run", "a map", example="{timeout: 10m}"),
     Field("concurrency", "Which runs exclude each other", "a map"),
-    Field("tools", "Tools that steps may and may not use", "a map", False),
+    Field("tools", "Tools that steps may and may not use", "a map"),
     Field("sandbox", "Isolation", "`required`, `preferred` or `off`", False),
     Field("steps", "The steps, in order", "a list of steps"),
     Field("finally", "Steps that run whatever happened before", "a list of steps"),

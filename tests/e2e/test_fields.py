@@ -372,3 +372,14 @@ def test_an_artifact_that_was_not_made_or_is_a_link_fails_the_step(workspace: Wo
         workspace, "steps:\n  - {id: a, command: cli ln -s /etc/passwd l, artifacts: [l]}\n"
     )
     assert linked["error"]["code"] == "output.artifact"
+
+
+def test_a_denied_tool_is_refused_before_anything_runs(workspace: Workspace) -> None:
+    workspace.write(
+        "w.yaml",
+        "tools: {deny: ['cli:rm'], enforce: true}\nsteps:\n  - {id: a, command: cli true}\n"
+        "  - {id: b, command: cli rm x}\n",
+    )
+    refused = workspace.trusted().error("fp_run_workflow", {"workflow": "w"})
+    assert refused["code"] == "workflow.invalid"
+    assert "cli:rm" in refused["message"]
