@@ -157,6 +157,23 @@ class Workspace:
         self.agents.append(agent)
         return agent
 
+    def command(
+        self, *arguments: str, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """What `fleetprompt` says in the project, without any terminal."""
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "fleetprompt", *arguments],
+            cwd=self.root,
+            env={
+                **os.environ, "FLEETPROMPT_HOME": str(self.home), "LANG": "C.UTF-8", **(env or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            start_new_session=True,
+        )  # fmt: skip
+
     def trusted(self, **options: Any) -> AgentProcess:
         """A new agent that may have side effects."""
         return self.agent("--allow-side-effects", **options)
