@@ -138,7 +138,7 @@ async def test_no_request_is_sent_that_could_not_be_answered(serve: Serve) -> No
 
 
 async def test_closing_writes_what_is_queued(serve: Serve) -> None:
-    async with serve(capacity_bytes=50) as (peer, wire):
+    async with serve(capacity_bytes=50, drain_s=30) as (peer, wire):
         for number in range(100):
             peer.notify("note", {"n": number})
         closing = asyncio.create_task(peer.close())
