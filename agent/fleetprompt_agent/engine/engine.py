@@ -342,9 +342,16 @@ class Engine:
     async def resume(
         self, run_id: str, asker: Asker, listener: Listener | None, wait_s: float | None
     ) -> Snapshot:
-        """Continue an interrupted run; a run that waits, runs or has ended is only looked at."""
-        if run_id not in self._runner.active and self.get(run_id).status == "interrupted":
-            self._adopt_if_free(run_id, asker, listener)
+        """Continue an interrupted run; a run that waits, runs or has ended is only looked at.
+
+        A run that waits although its gate was answered, because whoever was asked died before the
+        answer was folded, goes on too.
+        """
+        if run_id not in self._runner.active:
+            status = self.get(run_id).status
+            answered = status == "waiting" and self.journal.has_requests(run_id, 0)
+            if status == "interrupted" or answered:
+                self._adopt_if_free(run_id, asker, listener)
         return await self.follow(run_id, listener, wait_s)
 
     async def reopen(

@@ -18,14 +18,23 @@ WAIT_S = 60.0
 """How long a test waits for one message: generous, since tests share the machine."""
 
 
+class AgentEndedError(AssertionError):
+    """The agent ended where a message of it was waited for."""
+
+
 class AgentProcess:
     """`fleetprompt agent` as any host would spawn it: a pipe in, a pipe out."""
 
     def __init__(
-        self, root: Path, home: Path, *flags: str, env: dict[str, str] | None = None
+        self,
+        root: Path,
+        home: Path,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        program: tuple[str, ...] = ("-m", "fleetprompt", "agent"),
     ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "fleetprompt", "agent", "--root", str(root), *flags],
+            [sys.executable, "-P", *program, "--root", str(root), *flags],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -50,8 +59,11 @@ class AgentProcess:
 
     def write(self, data: bytes) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(data)
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(data)
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise AgentEndedError(f"the agent ended: {self.process.wait()}\n{self.log}") from None
 
     def send(self, method: str, params: Any = None, **fields: Any) -> int:
         """Send a request; gives its id."""
@@ -69,7 +81,8 @@ class AgentProcess:
         timer.start()
         line = self.process.stdout.readline()
         timer.cancel()
-        assert line, f"the agent ended: {self.process.wait()}\n{self.log}"
+        if not line:
+            raise AgentEndedError(f"the agent ended: {self.process.wait()}\n{self.log}")
         message: dict[str, Any] = json.loads(line)
         return message
 
@@ -151,9 +164,9 @@ class Workspace:
         """A workflow file."""
         (self.root / ".fleetprompt/workflows" / name).write_text(text, encoding="utf-8")
 
-    def agent(self, *flags: str, env: dict[str, str] | None = None) -> AgentProcess:
-        """A new agent for the project."""
-        agent = AgentProcess(self.root, self.home, *flags, env=env)
+    def agent(self, *flags: str, **options: Any) -> AgentProcess:
+        """A new agent for the project; the options are those of `AgentProcess`."""
+        agent = AgentProcess(self.root, self.home, *flags, **options)
         self.agents.append(agent)
         return agent
 
