@@ -7,13 +7,13 @@ import re
 import shutil
 import signal
 import subprocess
-from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from fleetprompt_testing.workspace import AgentProcess, Workspace
 
@@ -119,50 +119,52 @@ def test_a_plan_can_be_had_as_a_graph(workspace: Workspace, kind: str, start: st
 _STARTS = re.compile(r"\b(execve|execveat|fork|vfork|clone3?|connect)\((.*)")
 
 
+def traced(agent: AgentProcess, log: Path, act: Callable[[], object]) -> list[str]:
+    """What the agent and its supervisor start, and connect to, while something is done."""
+    agent.call("fp_list_workflows")  # the supervisor runs by now
+    pid = agent.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    pids = [word for each in (str(pid), *children) for word in ("-p", each)]
+    tracing = subprocess.Popen(
+        ["strace", "-f", "-e", "trace=%process,connect", "-o", str(log), *pids],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert tracing.stderr is not None
+    for _ in pids[::2]:
+        line = tracing.stderr.readline()
+        if "attached" not in line:
+            tracing.kill()
+            tracing.communicate()
+            pytest.skip(f"this machine does not allow tracing: {line.strip()}")
+    act()
+    tracing.send_signal(signal.SIGINT)
+    tracing.communicate(timeout=30)
+    found = (_STARTS.search(line) for line in log.read_text().splitlines())
+    # A thread is no process.
+    return [call[0] for call in found if call is not None and "CLONE_THREAD" not in call[2]]
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_planning_starts_no_process_and_connects_to_nothing(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    """The same session, once with plans and once without, makes the same processes."""
     finished(workspace, tag="v1").close()
+    agent = workspace.trusted()
 
-    def traced(name: str, *, plans: bool) -> Counter[str]:
-        log = tmp_path / name
-        agent = workspace.trusted()
-        agent.call("fp_list_workflows")  # its supervisor runs by now
-        tracing = subprocess.Popen(
-            [
-                *("strace", "-f", "-e", "trace=%process,connect", "-o", str(log)),
-                *("-p", str(agent.process.pid)),
-            ],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert tracing.stderr is not None
-        line = tracing.stderr.readline()
-        if "attached" not in line:
-            tracing.wait(30)
-            pytest.skip(f"this machine does not allow tracing: {line.strip()}")
-        agent.call("fp_validate_workflow", {"workflow": "release"})
-        agent.call("fp_get_run", {"run_id": ""})
-        if plans:
-            plan(agent)
-            plan(agent, inputs={"tag": "v2"}, graph="dot")
-            assert plan(agent, against="", inputs={"tag": "v2"})["against"]["steps"]
-            agent.call("fp_validate_project_resources")
-        tracing.send_signal(signal.SIGINT)
-        tracing.wait(30)
-        tracing.stderr.close()
-        agent.kill()
-        found = (_STARTS.search(line) for line in log.read_text().splitlines())
-        return Counter(
-            f"{call[1]} {call[2] if 'exec' in call[1] or call[1] == 'connect' else ''}"
-            for call in found
-            # A thread is no process.
-            if call is not None and "CLONE_THREAD" not in call[2]
-        )
+    def look() -> None:
+        plan(agent)
+        plan(agent, inputs={"tag": "v2"}, graph="dot")
+        assert plan(agent, against="", inputs={"tag": "v2"})["against"]["steps"]
+        agent.call("fp_validate_project_resources")
 
-    assert traced("with", plans=True) == traced("without", plans=False) == Counter()
+    def run() -> None:
+        agent.call("fp_run_workflow", {"workflow": "release", "inputs": {"tag": "v1"}})
+
+    assert traced(agent, tmp_path / "looking", look) == []
+    assert any("printf" in call for call in traced(agent, tmp_path / "running", run)), (
+        "the trace sees what a run starts"
+    )
 
 
 # Against a run
