@@ -56,7 +56,7 @@ log = get_logger("mcp")
 
 SERVER_NAME = "fleetprompt"
 
-_NOT_FOUND = ("workflow.not_found", "run.not_found", "tool.not_found")
+_NOT_FOUND = ("workflow.not_found", "run.not_found")
 _FRESH_MS = {
     "tools/list": 60_000,
     "prompts/list": 10_000,
@@ -281,9 +281,9 @@ def _shows_forms(capabilities: types.ClientCapabilities | None) -> bool:
 def _mcp_error(error: FleetPromptError, version: str) -> MCPError:
     """The error as a client of this version expects it."""
     number = error.rpc_code
-    if error.code in _NOT_FOUND or number == -32000:
+    if number == -32000:
         number = types.INVALID_PARAMS
-        if error.code in _NOT_FOUND[:2] and version not in MODERN_PROTOCOL_VERSIONS:
+        if error.code in _NOT_FOUND and version not in MODERN_PROTOCOL_VERSIONS:
             number = -32002  # "resource not found" of the handshake era
     return MCPError(code=number, message=error.message, data=error.to_data())
 
