@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
-from fleetprompt_agent.engine import tokens
 from fleetprompt_agent.engine.engine import NewRun
 from fleetprompt_agent.engine.projection import instant, run_result, timeline_entry
-from fleetprompt_agent.engine.requests import Asker, Decide
+from fleetprompt_agent.engine.requests import Decide
 from fleetprompt_agent.tools.paging import decode_cursor, encode_cursor
+from fleetprompt_agent.tools.run_calls import (
+    asker_of,
+    cancel_with_call,
+    check_cwd,
+    gate_place,
+    seconds,
+)
 from fleetprompt_protocol.errors import JournalError, RequestError
 
 if TYPE_CHECKING:
@@ -28,19 +33,8 @@ if TYPE_CHECKING:
 Json = Any
 
 
-def _asker(call: Call) -> Asker:
-    ids = call.correlation
-    return Asker(
-        ids.request_id, ids.correlation_id, ids.causation_id, call.actor_type, call.actor_id
-    )
-
-
 def _result(call: Call, snapshot: Snapshot) -> dict[str, Json]:
     return run_result(snapshot, request_id=call.correlation.request_id)
-
-
-def _seconds(ms: int | None) -> float | None:
-    return None if ms is None else ms / 1000
 
 
 async def fp_run_workflow(call: Call, given: RunWorkflowInput) -> dict[str, Json]:
@@ -49,7 +43,7 @@ async def fp_run_workflow(call: Call, given: RunWorkflowInput) -> dict[str, Json
 
     plan = call.agent.load(given.workflow).raise_if_invalid()
     inputs = check_inputs(plan, given.inputs)
-    _check_cwd(call, given.cwd)
+    check_cwd(call, given.cwd)
     intent = "spawner" if call.agent.allow_side_effects else None
     if intent is None and call.intent is not None:
         intent = await call.intent(plan)
@@ -58,7 +52,7 @@ async def fp_run_workflow(call: Call, given: RunWorkflowInput) -> dict[str, Json
         inputs=inputs,
         cwd=given.cwd,
         intent=intent,
-        timeout_s=_seconds(given.timeout_ms),
+        timeout_s=seconds(given.timeout_ms),
         max_output_bytes=given.max_output_bytes,
         metadata=given.metadata,
         caller=call.caller,
@@ -66,71 +60,27 @@ async def fp_run_workflow(call: Call, given: RunWorkflowInput) -> dict[str, Json
     )
     engine = call.agent.engine
     started: list[str] = []
-    _cancel_with_call(call, started)
+    cancel_with_call(call, started)
     snapshot = await engine.start(
-        new, _asker(call), call.listener, _seconds(given.wait_ms), started.append
+        new, asker_of(call), call.listener, seconds(given.wait_ms), started.append
     )
     return _result(call, snapshot)
-
-
-def _check_cwd(call: Call, cwd: str | None) -> None:
-    """Refuse a working directory before a run exists."""
-    if cwd is None:
-        return
-    import os
-
-    from fleetprompt_agent.steps.workdir import open_directory
-
-    os.close(open_directory(call.agent.root, cwd))
-
-
-def _cancel_with_call(call: Call, started: list[str]) -> None:
-    """Cancelling the call cancels the run; the call then answers with the run's own result.
-
-    Before there is a run, it ends the call itself.
-    """
-    if call.on_cancel is None:
-        return
-    cancels: set[asyncio.Task[object]] = set()
-    asking_task = asyncio.current_task()
-
-    def cancel() -> None:
-        if started:
-            asking = call.agent.engine.cancel(started[0], "the call was cancelled", _asker(call))
-            task: asyncio.Task[object] = asyncio.ensure_future(asking)
-            cancels.add(task)
-            task.add_done_callback(cancels.discard)
-        elif asking_task is not None:
-            asking_task.cancel()
-
-    call.on_cancel(cancel)
 
 
 async def fp_resume_run(call: Call, given: ResumeRunInput) -> dict[str, Json]:
     """The run, continued or with one gate decided, when it has ended or waits."""
     engine = call.agent.engine
-    wait_s = _seconds(given.wait_ms)
+    wait_s = seconds(given.wait_ms)
     if given.token is None:
         run_id = engine.find(given.run_id or "")
-        _cancel_with_call(call, [run_id])
+        cancel_with_call(call, [run_id])
         if given.from_step is not None:
             return _result(
                 call,
-                await engine.reopen(run_id, given.from_step, _asker(call), call.listener, wait_s),
+                await engine.reopen(run_id, given.from_step, asker_of(call), call.listener, wait_s),
             )
-        return _result(call, await engine.resume(run_id, _asker(call), call.listener, wait_s))
-    place = tokens.gate_of(given.token)
-    if place is None:
-        raise RequestError(
-            "gate.token_invalid", "This is not a gate's token. Copy it whole, or ask for a new one."
-        )
-    run_id, gate_id = place
-    try:
-        engine.load(run_id)
-    except RequestError:
-        raise RequestError(
-            "gate.token_invalid", "The token is for no gate of this project."
-        ) from None
+        return _result(call, await engine.resume(run_id, asker_of(call), call.listener, wait_s))
+    run_id, gate_id = gate_place(call, given.token)
     decision, response = _decision(given)
     request = Decide(
         gate_id=gate_id,
@@ -140,8 +90,10 @@ async def fp_resume_run(call: Call, given: ResumeRunInput) -> dict[str, Json]:
         reason=given.reason,
         response=response,
     )
-    _cancel_with_call(call, [run_id])
-    return _result(call, await engine.decide(run_id, request, _asker(call), call.listener, wait_s))
+    cancel_with_call(call, [run_id])
+    return _result(
+        call, await engine.decide(run_id, request, asker_of(call), call.listener, wait_s)
+    )
 
 
 def _decision(given: ResumeRunInput) -> tuple[Decision, Json]:
@@ -166,7 +118,7 @@ async def fp_get_run(call: Call, given: GetRunInput) -> dict[str, Json]:
     engine = call.agent.engine
     run_id = engine.find(given.run_id)
     if given.reissue:
-        return _result(call, await engine.reissue(run_id, _asker(call)))
+        return _result(call, await engine.reissue(run_id, asker_of(call)))
     return _result(call, engine.get(run_id))
 
 
@@ -174,7 +126,7 @@ async def fp_cancel_execution(call: Call, given: CancelExecutionInput) -> dict[s
     """Whether the cancel was accepted."""
     engine = call.agent.engine
     run_id = engine.find(given.run_id)
-    accepted, status = await engine.cancel(run_id, given.reason, _asker(call))
+    accepted, status = await engine.cancel(run_id, given.reason, asker_of(call))
     return {"run_id": run_id, "accepted": accepted, "status": status}
 
 
