@@ -171,7 +171,7 @@ class Catalog:
         tool: str | None = None,
         agent: str | None = None,
         status: Status | None = None,
-        limit: int = 50,
+        limit: int = 20,
     ) -> Found:
         """The entries that hold all the words, best first.
 

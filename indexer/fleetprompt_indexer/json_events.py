@@ -18,6 +18,7 @@ from fleetprompt_indexer.problem import Problem, Refused
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_SPACES = " \t\n\r"
 _SPACE = re.compile(r"[ \t\n\r]*")
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|true|false|null")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -126,7 +127,7 @@ class JsonParser:
                 index = end
             elif sign == "[":
                 index += 1
-                yield JsonListStart(index - 1, index)
+                yield _new(JsonListStart, (index - 1, index, None, None, True))
                 closers.append(closer)
                 closer = "]"
                 index = _behind_space(text, index)
@@ -134,7 +135,7 @@ class JsonParser:
                 continue
             elif sign == "{":
                 index += 1
-                yield JsonMapStart(index - 1, index)
+                yield _new(JsonMapStart, (index - 1, index, None, None, True))
                 closers.append(closer)
                 closer = "}"
                 index = _behind_space(text, index)
@@ -155,19 +156,22 @@ class JsonParser:
             # Here a value has ended: close what ends with it, then go on behind a comma.
             sign = text[index : index + 1]
             while sign != ",":
-                index = _behind_space(text, index)
-                sign = text[index : index + 1]
+                if sign in _SPACES:
+                    index = _behind_space(text, index)
+                    sign = text[index : index + 1]
                 if not closer or sign == ",":
                     break
                 if sign != closer:
                     raise self._unexpected(f"`,` or `{closer}`", index)
                 index += 1
-                yield JsonEnd(index - 1, index)
+                yield _new(JsonEnd, (index - 1, index))
                 closer = closers.pop()
                 sign = text[index : index + 1]
             if not closer:
                 break
-            index = _behind_space(text, index + 1)
+            index += 1
+            if text[index : index + 1] in _SPACES:
+                index = _behind_space(text, index)
             expected = "a value"
             if closer == "}":
                 key, index = self._key(index, "a key in double quotes")
@@ -187,7 +191,8 @@ class JsonParser:
         if text[after : after + 1] != ":":
             raise self._unexpected("`:`", after)
         key = _new(JsonScalar, (value, _IS_QUOTED, '"', index, end))
-        return key, _behind_space(text, after + 1)
+        begin = after + 1
+        return key, _behind_space(text, begin) if text[begin : begin + 1] in _SPACES else begin
 
     def _string(self, begin: int) -> tuple[str, int]:
         value: str

@@ -331,4 +331,4 @@ def test_a_writer_that_is_killed_leaves_a_good_catalog(
             assert len(catalog.entries()) == 0
     with Catalog(path) as catalog:
         assert index_roots(catalog).found == 900
-        assert len(catalog.search("W7").hits) == 50
+        assert len(catalog.search("W7").hits) == 20
