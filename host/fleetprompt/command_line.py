@@ -48,6 +48,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("show", "Show a run", "runs"),
     Command("runs", "List runs, the latest first", "runs"),
     Command("timeline", "Show what happened, in order", "timeline"),
+    Command("mcp-config", "Show how an MCP client is told of this repository", "mcp_config"),
+    Command("conformance", "Check that a program speaks the router dialect", "conformance"),
 )
 """In the order in which the overview shows them."""
 
@@ -60,8 +62,8 @@ def overview() -> str:
         "Runs the workflows of a repository: planned, permitted, paused for approval, resumed",
         "after a crash.",
         "",
-        *(f"  {command.name:<10}{command.summary}" for command in COMMANDS),
-        "  agent     Serve an agent host on standard input and output",
+        *(f"  {command.name:<12}{command.summary}" for command in COMMANDS),
+        "  agent       Serve an agent host on standard input and output",
         "",
         "`fleetprompt COMMAND --help` says more about one; `--version` gives the version.",
     ]
@@ -78,7 +80,7 @@ def parser_of(command: Command) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     module = import_module(f"fleetprompt.commands.{command.module}")
-    getattr(module, f"add_{command.name}")(parser)
+    getattr(module, f"add_{command.name.replace('-', '_')}")(parser)
     parser.add_argument(
         "--root",
         metavar="DIR",

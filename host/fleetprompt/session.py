@@ -250,6 +250,11 @@ class Session:
         """Tell the agent that the session ends in good order."""
         self._peer.notify("core.goodbye", {"reason": reason})
 
+    async def ended(self) -> str:
+        """Wait for the end of the session; gives why it ended, as the peer says."""
+        assert self._running is not None  # noqa: S101  # open() has started it
+        return await asyncio.shield(self._running)
+
     async def close(self) -> None:
         """End the session: what is queued goes out, then the pipes are closed."""
         await self._peer.close()
