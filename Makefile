@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test check format lint types fuzz lock clean setup
+.PHONY: help demo test test-mcp check format lint types fuzz lock clean setup
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,18 @@ demo: $(STAMP) ## Index this repository, run a workflow on it, kill the agent, r
 
 test: $(STAMP) ## Run the tests, as many at once as there are cores
 	$(BIN)/python -m pytest -n auto
+
+NODE := tests/mcp/foreign/node
+
+test-mcp: $(STAMP) $(NODE)/node_modules/.installed ## Speak MCP with clients that others have written (needs npm)
+	$(BIN)/python -m pytest tests/mcp/foreign
+
+$(NODE)/node_modules/.installed: $(NODE)/package.json
+	@if command -v npm > /dev/null; then \
+		npm install --prefix $(NODE) --no-package-lock --no-audit --no-fund --loglevel=error && touch $@; \
+	else \
+		echo "npm is not there: the tests with Node clients are skipped."; \
+	fi
 
 check: $(STAMP) lint types test ## Format check, lint, types, tests
 

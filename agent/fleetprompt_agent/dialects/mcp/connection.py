@@ -96,8 +96,10 @@ class McpConnection:
     async def run(self) -> str:
         """Serves until the end; `eof`, `closed`, `error` or `stalled`."""
         from fleetprompt_agent.dialects.mcp.sdk import McpServer
+        from fleetprompt_agent.dialects.mcp.surface import Surface
 
-        server = McpServer(self._agent, self._options, lambda: self._is_ending)
+        surface = Surface(self._agent, self._options, lambda: self._is_ending)
+        server = McpServer(self._agent, self._options, surface)
         writer = asyncio.create_task(self._write())
         serving = asyncio.create_task(server.serve(self))
         reader = asyncio.create_task(self._read(server))

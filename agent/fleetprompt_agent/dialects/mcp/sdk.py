@@ -31,7 +31,7 @@ with cheaper_import():
 
 from fleetprompt_agent.dialects.mcp.caller import Caller, client_name
 from fleetprompt_agent.dialects.mcp.changes import Changes
-from fleetprompt_agent.dialects.mcp.surface import INSTRUCTIONS, Surface
+from fleetprompt_agent.dialects.mcp.surface import INSTRUCTIONS
 from fleetprompt_protocol.errors import FleetPromptError
 from fleetprompt_protocol.log import get_logger
 from fleetprompt_protocol.rpc_error import internal_error, new_ref
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from fleetprompt_agent.agent import Agent
     from fleetprompt_agent.dialects.mcp.connection import McpConnection
     from fleetprompt_agent.dialects.mcp.options import McpOptions
+    from fleetprompt_agent.dialects.mcp.surface import Surface
 
     Context = ServerRequestContext[Any, Any]
     Handler = Callable[[Caller, dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -76,14 +77,12 @@ class McpServer:
     Args:
         agent: What the tools act on.
         options: What the client is shown.
-        is_ending: Whether calls end because the connection ends, not because of a cancel.
+        surface: What answers.
     """
 
-    def __init__(
-        self, agent: Agent, options: McpOptions, is_ending: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, agent: Agent, options: McpOptions, surface: Surface) -> None:
         self._options = options
-        self.surface = Surface(agent, options, is_ending)
+        self._surface = surface
         self._bus = InMemorySubscriptionBus()
         self._listen = ListenHandler(self._bus)
         self._session: ServerSession | None = None
@@ -107,7 +106,7 @@ class McpServer:
                 for method, ms in _FRESH_MS.items()
             },
         )
-        surface = self.surface
+        surface = self._surface
         methods: tuple[tuple[str, type[BaseModel], Handler, bool], ...] = (
             ("tools/list", types.PaginatedRequestParams, surface.list_tools,
              self._options.workflow_tools),
