@@ -155,6 +155,46 @@ class ResumeRunInput(ToolInput):
         return [name for name in names if name in self.model_fields_set]
 
 
+class PlaybookInput(ToolInput):
+    """The playbook contract, whose names are its own."""
+
+    action: Literal["run", "resume"]
+    pipeline: str | None = Field(
+        None,
+        min_length=1,
+        description="Workflow text, or the id or path of a workflow of the project. For run.",
+    )
+    args_json: str | None = Field(
+        None, alias="argsJson", description="The inputs, as the text of a JSON object."
+    )
+    cwd: str | None = Field(
+        None, min_length=1, max_length=4096, description="Relative to the workspace."
+    )
+    timeout_ms: int | None = Field(None, alias="timeoutMs", ge=1, le=2_147_483_647)
+    max_output_bytes: int | None = Field(
+        None, alias="maxOutputBytes", description="Of each step; zero and less: the default."
+    )
+    token: str | None = Field(
+        None, min_length=1, max_length=512, description="A resumeToken. For resume."
+    )
+    approve: bool | None = Field(None, description="For resume.")
+
+    @model_validator(mode="after")
+    def _fields_fit_the_action(self) -> Self:
+        needed = {"run": ("pipeline",), "resume": ("token", "approve")}[self.action]
+        missing = [name for name in needed if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"action {self.action} needs {' and '.join(missing)}")
+        allowed = {"run": {"pipeline", "args_json", "cwd", "timeout_ms", "max_output_bytes"}}
+        others = self.model_fields_set - {"action", *needed} - allowed.get(self.action, set())
+        if others:
+            names = ", ".join(
+                type(self).model_fields[name].alias or name for name in sorted(others)
+            )
+            raise ValueError(f"action {self.action} has no {names}")
+        return self
+
+
 class CancelExecutionInput(ToolInput):
     """Which run to cancel."""
 

@@ -165,6 +165,16 @@ TOOLS: dict[str, Tool] = {
             destructive=True,
         ),
         Tool(
+            "fp_playbook",
+            "Run a playbook, given as text or by its path, or resume one with its resumeToken; "
+            "answers with the playbook envelope.",
+            "playbook",
+            "PlaybookInput",
+            side_effects=("workflow",),
+            cancellation=True,
+            destructive=True,
+        ),
+        Tool(
             "fp_get_run",
             "Show a run: status, steps, open gates, outputs.",
             "runs",
