@@ -60,6 +60,10 @@ _STATUS_CONDITIONS: dict[Status, str] = {
 }
 """A validation holds for the bytes that it was made of; a root that is gone makes all stale."""
 
+_IDS_OF_ROOT = (
+    "SELECT e.entry_id FROM entries e JOIN roots r ON r.root_id = e.root_id WHERE r.path = ?"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -181,6 +185,7 @@ class Catalog:
             tool: Only entries that name this tool id.
             agent: Only entries that name this agent.
             status: Only entries of this status.
+            root: Only those of this root.
             limit: At most this many.
         """
         expression = match_expression(words, tool=tool, agent=agent)
@@ -194,6 +199,12 @@ class Catalog:
             values.append(_storable(agent))
         if status is not None:
             conditions.append(_STATUS_CONDITIONS[status])
+        within, bounds = "", []
+        if root is not None:
+            conditions.append("r.path = ?")
+            values.append(_bytes(root))
+            # Ranked within the root: others may hold more matches than are ranked.
+            within, bounds = f"AND rowid IN ({_IDS_OF_ROOT})", [_bytes(root)]
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         if expression is None:
             hits = self._listed(
@@ -202,8 +213,8 @@ class Catalog:
             return Found(tuple(hits[:limit]), len(hits) > limit)
         ranked = self._read(
             "SELECT rowid, bm25(entry_words, 8, 6, 1, 3, 3, 1) AS score FROM entry_words "
-            "WHERE entry_words MATCH ? LIMIT ?",
-            (expression, MAX_RANKED + 1),
+            f"WHERE entry_words MATCH ? {within} LIMIT ?",
+            (expression, *bounds, MAX_RANKED + 1),
         )
         is_cut = len(ranked) > MAX_RANKED
         scores = {row[0]: row[1] for row in ranked[:MAX_RANKED]}

@@ -116,9 +116,24 @@ def index_roots(
             tops.append(top)
         else:
             run.summary.notices.append(f"{shown(top)} is not a folder.")
-    walked = catalog.scan_roots()
     if not tops and not run.summary.notices:
-        tops = list(walked)
+        tops = list(catalog.scan_roots())
+    repairs = len(catalog.notices)
+    _look_through(catalog, run, tops, full=full)
+    if len(catalog.notices) > repairs:
+        # The file turned out to be damaged on the way: what was kept before that went with it.
+        run.summary = IndexSummary(notices=run.summary.notices)
+        _look_through(catalog, run, tops, full=True)
+    run.summary.refused = catalog.refused_by_code()
+    run.summary.notices.extend(catalog.notices)
+    return run.summary
+
+
+def _look_through(catalog: Catalog, run: _Run, tops: list[bytes], *, full: bool) -> None:
+    """Look at the known roots within the folders, after looking for new ones where that is due."""
+    run.seen.clear()
+    run.gone.clear()
+    walked = catalog.scan_roots()
     for top in tops:
         if full or walked.get(top) is None:
             catalog.remember_scan_root(top, walked_at=None)
@@ -136,9 +151,6 @@ def index_roots(
     run.flush()
     if full and run.gone:
         run.summary.removed += catalog.remove_roots(run.gone)
-    run.summary.refused = catalog.refused_by_code()
-    run.summary.notices.extend(catalog.notices)
-    return run.summary
 
 
 def index_root(catalog: Catalog, root: bytes) -> list[Change]:

@@ -254,23 +254,39 @@ def test_a_file_that_is_no_catalog_of_ours_is_set_aside_with_a_notice(
         assert hits(catalog, "triage") == ["triage"]
 
 
-def test_damage_that_shows_later_is_repaired_by_the_next_use(
-    tmp_path: Path, make_repository: MakeRepository
-) -> None:
-    root = make_repository({f"w{n}.yaml": f"name: W{n}" for n in range(300)})
-    path = tmp_path / "state" / "catalog.db"
+def damaged_catalog(path: Path, root: Path) -> None:
     with Catalog(path) as catalog:
         index_roots(catalog, [root])
     data = bytearray(path.read_bytes())
     middle = len(data) // 2  # the header and the schema stay
     data[middle:] = b"\xa5" * (len(data) - middle)
     path.write_bytes(data)
-    with Catalog(path) as catalog:
+
+
+def test_damage_that_shows_when_it_is_read_is_repaired(
+    tmp_path: Path, make_repository: MakeRepository
+) -> None:
+    root = make_repository({f"w{n}.yaml": f"name: W{n}" for n in range(300)})
+    damaged_catalog(tmp_path / "catalog.db", root)
+    with Catalog(tmp_path / "catalog.db") as catalog:
         assert catalog.notices == []
         assert catalog.entries() == []
         assert len(catalog.notices) == 1
         assert index_roots(catalog, [root]).found == 300
         assert hits(catalog, "W7 ") == ["w7"]
+
+
+def test_damage_that_shows_in_an_index_run_leaves_a_whole_catalog(
+    tmp_path: Path, make_repository: MakeRepository
+) -> None:
+    root = make_repository({f"w{n}.yaml": f"name: W{n}" for n in range(300)})
+    damaged_catalog(tmp_path / "catalog.db", root)
+    (root / ".fleetprompt" / "workflows" / "w7.yaml").write_text("name: New")
+    with Catalog(tmp_path / "catalog.db") as catalog:
+        summary = index_roots(catalog, [root])
+        assert (summary.found, len(summary.notices)) == (300, 1)
+        assert len(catalog.entries()) == 300
+        assert index_roots(catalog).found == 300
 
 
 def test_a_table_that_is_missing_is_repaired(tmp_path: Path) -> None:
