@@ -257,11 +257,20 @@ class Client:
         self,
         run_id: str,
         *,
+        from_step: str | None = None,
         wait_ms: int | None = None,
         on_status: Callable[[StepStatus], None] | None = None,
     ) -> RunResult:
-        """Continue an interrupted run; steps that finished do not run again."""
-        given = _set({"run_id": run_id, "wait_ms": wait_ms})
+        """Continue an interrupted run; steps that finished do not run again.
+
+        Args:
+            run_id: Its id, or a prefix that no other run has.
+            from_step: Continue a failed run from this step, named by its path; what succeeded
+                stays.
+            wait_ms: How long to wait; without it as long as the run takes.
+            on_status: As for `run`.
+        """
+        given = _set({"run_id": run_id, "from_step": from_step, "wait_ms": wait_ms})
         return await self._run_call("fp_resume_run", given, on_status)
 
     async def decide(
@@ -278,7 +287,7 @@ class Client:
         Args:
             token: From the result that opened the gate, or `get(run_id, reissue=True)`.
             answer: One of `{approve: bool}`, `{response: json}`, `{retry: true}`,
-                `{succeed_with: json}`, `{fail: true}`.
+                `{succeed_with: json}`, `{fail: true}`, `{complete: true}`, `{skip: true}`.
             reason: Kept with the decision.
             wait_ms: How long to wait; without it as long as the run takes.
             on_status: As for `run`.

@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
-from fleetprompt.decisions import ask_decision
+from fleetprompt.decisions import ask_again, ask_decision
 from fleetprompt.escaping import shown
 from fleetprompt.results import Gate, RunResult, StepStatus
+from fleetprompt_protocol.errors import FleetPromptError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -193,18 +194,37 @@ class Follower:
         return next((gate for gate in gates if gate.gate_id in self._tokens), None)
 
     async def _ask(self, gate: Gate, terminal: ControllingTerminal) -> RunResult | None:
+        asking = self._ask_person(gate, terminal)
+        while (decision := await self._answered(asking, terminal)) is not None:
+            try:
+                result = await self._decide(gate, decision)
+            except FleetPromptError as error:
+                if error.code != "gate.bad_response" or not decision.can_be_mended:
+                    raise
+                asking = ask_again(gate, terminal, error)
+            else:
+                self._is_denied = self._is_denied or decision.is_denial
+                return result
+        self._left_open.add(gate.gate_id)
+        return None
+
+    async def _answered(
+        self, asking: Coroutine[None, None, Decision | None], terminal: ControllingTerminal
+    ) -> Decision | None:
         try:
-            decision = await self._interrupts.guard(self._ask_person(gate, terminal))
+            return await self._interrupts.guard(asking)
         except Left:
             terminal.write_lines([""])
-            decision = None
-        if decision is None:
-            self._left_open.add(gate.gate_id)
             return None
-        self._is_denied = self._is_denied or decision.is_denial
-        token = self._tokens.pop(gate.gate_id)
-        return await self._until_it_stops(
+
+    async def _decide(self, gate: Gate, decision: Decision) -> RunResult:
+        """Decide the gate; its token stays good as long as no decision was taken."""
+        token = self._tokens[gate.gate_id]
+        result = await self._until_it_stops(
             lambda on_status: self._client.decide(
                 token, decision.answer, reason=decision.reason, on_status=on_status
             )
         )
+        if self._tokens.get(gate.gate_id) == token:
+            del self._tokens[gate.gate_id]
+        return result

@@ -11,6 +11,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt.cells import fold
+from fleetprompt.form import schema_lines
 
 if TYPE_CHECKING:
     from fleetprompt.results import Gate
@@ -29,6 +30,9 @@ _TITLES = {
 }
 
 
+_PREVIEW_HEADS = {"ask": "To choose from"}
+
+
 def gate_lines(gate: Gate, width: int, style: Style) -> list[str]:
     """The gate as lines of at most `width` cells; expects a gate whose texts are escaped."""
     title = _TITLES.get(gate.kind, f"Decision wanted ({gate.kind})")
@@ -43,7 +47,10 @@ def gate_lines(gate: Gate, width: int, style: Style) -> list[str]:
     if gate.prompt:
         lines += ["  The author asks:", *_indented(gate.prompt, "    ", width)]
     if gate.preview is not None:
-        lines += _preview_lines(gate.preview, width, style)
+        lines += _preview_lines(gate.preview, _PREVIEW_HEADS.get(gate.kind, ""), width, style)
+    if gate.response_schema is not None:
+        wanted = schema_lines(gate.response_schema, width - 4)
+        lines += ["  The answer:", *(f"    {line}" for line in wanted)]
     if gate.expires_at:
         from fleetprompt.durations import instant_text
 
@@ -93,16 +100,18 @@ _UNSHOWN = frozenset({"tainted"})
 """Which arguments were made from data: checked by the agent, and no help to a reader."""
 
 
-def _preview_lines(preview: Any, width: int, style: Style) -> list[str]:
-    text = (
-        preview if isinstance(preview, str) else json.dumps(preview, indent=2, ensure_ascii=False)
-    )
+def _preview_lines(preview: Any, head: str, width: int, style: Style) -> list[str]:
+    if isinstance(preview, list) and all(isinstance(item, str) for item in preview):
+        text = "\n".join(f"- {item}" for item in preview)
+    else:
+        is_text = isinstance(preview, str)
+        text = preview if is_text else json.dumps(preview, indent=2, ensure_ascii=False)
     lines = fold(text.rstrip("\n"), width - 6)
     cut = len(lines) - _PREVIEW_LINES
     if cut > 0:
         lines = [*lines[:_PREVIEW_LINES], f"({cut} more lines)"]
-    head = fold("Preview (made by earlier steps, not to be trusted):", width - 2)
-    return [f"  {line}" for line in head] + [f"    {style.bar} {line}" for line in lines]
+    told = fold(f"{head or 'Preview'} (made by earlier steps, not to be trusted):", width - 2)
+    return [f"  {line}" for line in told] + [f"    {style.bar} {line}" for line in lines]
 
 
 def _bulleted(text: str, width: int) -> list[str]:

@@ -125,9 +125,18 @@ def _as_kind(text: str, kind: str) -> tuple[Any] | None:
 
 def _json_or_none(text: str) -> Any:
     try:
-        return _parsed(text.encode("utf-8", "surrogatepass"), "the argument")
+        return read_value(text, "the argument")
     except RequestError:
         return None
+
+
+def read_value(text: str, name: str) -> Any:
+    """The JSON value that a person typed.
+
+    Raises:
+        RequestError: `inputs.invalid`: the text in what is named so is no JSON.
+    """
+    return _parsed(text.encode("utf-8", "surrogatepass"), name)
 
 
 def _parsed(data: bytes, name: str) -> Any:

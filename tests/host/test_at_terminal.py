@@ -180,7 +180,7 @@ def test_an_unknown_outcome_can_be_told(barrier: Any, at_terminal: At) -> None:
     resumed.send("succeed\n")
     resumed.expect("Its result as JSON")
     resumed.send("{no\n")
-    resumed.expect("That is not JSON")
+    resumed.expect("The JSON in the answer is wrong")
     resumed.expect("Its result as JSON")
     resumed.send('{"told": true}\n')
     resumed.expect("✓ succeeded in")
