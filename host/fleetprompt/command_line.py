@@ -49,6 +49,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("runs", "List runs, the latest first", "runs"),
     Command("timeline", "Show what happened, in order", "timeline"),
     Command("mcp-config", "Show how an MCP client is told of this repository", "mcp_config"),
+    Command("schema", "Print the JSON Schema of workflow files or of the protocol", "schema"),
     Command("conformance", "Check that a program speaks the router dialect", "conformance"),
 )
 """In the order in which the overview shows them."""

@@ -49,10 +49,11 @@ class Transcript:
         self.name = file.name.removesuffix(".ndjson")
         """The file's name."""
         self._folder = file.parent if hasattr(file, "parent") else None
-        self._lines = _lines_of(file)
-        self.about: str = self._lines.pop(0)["about"]
+        self.lines = _lines_of(file)
+        """What is said and expected, after the first line."""
+        self.about: str = self.lines.pop(0)["about"]
         """What must be so."""
-        self.has_token = {"token": False} not in self._lines
+        self.has_token = {"token": False} not in self.lines
         """Whether the program is started with a session token."""
 
     def play(self, subject: Subject) -> None:
@@ -65,7 +66,7 @@ class Transcript:
 
     def _play(self, subject: Subject, kept: dict[str, Json]) -> None:
         last: Json = None
-        for line in self._lines:
+        for line in self.lines:
             match line:
                 case {"token": _}:
                     pass
