@@ -175,6 +175,7 @@ class Catalog:
         tool: str | None = None,
         agent: str | None = None,
         status: Status | None = None,
+        root: Path | None = None,
         limit: int = 20,
     ) -> Found:
         """The entries that hold all the words, best first.
@@ -199,12 +200,13 @@ class Catalog:
             values.append(_storable(agent))
         if status is not None:
             conditions.append(_STATUS_CONDITIONS[status])
-        within, bounds = "", []
+        within: str = ""
+        bounds: tuple[bytes, ...] = ()
         if root is not None:
             conditions.append("r.path = ?")
             values.append(_bytes(root))
             # Ranked within the root: others may hold more matches than are ranked.
-            within, bounds = f"AND rowid IN ({_IDS_OF_ROOT})", [_bytes(root)]
+            within, bounds = f"AND rowid IN ({_IDS_OF_ROOT})", (_bytes(root),)
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         if expression is None:
             hits = self._listed(
@@ -212,7 +214,7 @@ class Catalog:
             )
             return Found(tuple(hits[:limit]), len(hits) > limit)
         ranked = self._read(
-            "SELECT rowid, bm25(entry_words, 8, 6, 1, 3, 3, 1) AS score FROM entry_words "
+            "SELECT rowid, bm25(entry_words, 8, 6, 1, 3, 3, 1) AS score FROM entry_words "  # noqa: S608  # constant parts
             f"WHERE entry_words MATCH ? {within} LIMIT ?",
             (expression, *bounds, MAX_RANKED + 1),
         )
