@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 from fleetprompt_agent.agent import AGENT_ID
 from fleetprompt_agent.dialects.router import CAPABILITIES, HELLO_TIMEOUT_S
 from fleetprompt_agent.dialects.session import PARENT_POLL_S
+from fleetprompt_agent.dialects.stream import BEHIND_BYTES
 from fleetprompt_agent.tools.registry import TOOLS
 from fleetprompt_protocol.errors import CODES
 from fleetprompt_protocol.frames import MAX_FRAME_BYTES
@@ -171,9 +172,10 @@ and nothing else; logs are JSON lines on standard error.
   id, can be cancelled, and starts in its turn. Reading stops only when {MAX_PARKED} requests or
   {_mib(MAX_PARKED_BYTES)} of them are parked, or when {_mib(READ_STOP_FACTOR * MARK_BYTES)} of our
   own messages wait to be taken.
-* **A reader that is slow**: above {_mib(MARK_BYTES)} that is not taken, runs pause at their next
-  event. Transitions and results are never dropped. Not one byte taken for {STALL_S:g} s: the other
-  side is gone.
+* **A reader that is slow**: above {BEHIND_BYTES // 1024} KiB that is not taken, of what a step
+  prints only the newest piece of each channel waits, marked `coalesced`; above {_mib(MARK_BYTES)},
+  runs pause at their next event. Transitions and results are never dropped. Not one byte taken for
+  {STALL_S:g} s: the other side is gone.
 * **The end**: end of input, SIGTERM, SIGINT, a broken pipe, or the death of the parent (looked at
   every {PARENT_POLL_S:g} s). Steps are stopped with everything they have started, runs stay
   resumable, and the agent exits within 5 s.

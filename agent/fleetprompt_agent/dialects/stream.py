@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 METHOD = "agent.tool.stream"
 
+BEHIND_BYTES = 256 * 1024
+"""A host that has not taken so much is behind; well below the mark at which runs pause."""
+
 
 class CallStream:
     """Turns a run's transitions into chunks of one call; a listener of the engine.
@@ -54,9 +57,17 @@ class CallStream:
             self._send("status", data, event.event_id)
 
     def on_output(self, step_path: str, channel: str, text: str) -> None:
-        """What a step prints becomes a chunk of the channel of that name."""
+        """What a step prints becomes a chunk of the channel of that name.
+
+        While the host is behind, only the newest piece of each step and channel waits for it.
+        """
         shown = {"json": loads(text.encode())} if channel == "partial_result" else {"text": text}
-        self._send(channel, {**shown, "step_path": step_path}, None)
+        data = {**shown, "step_path": step_path}
+        key = None
+        if self._context.peer.queued_bytes > BEHIND_BYTES:
+            data["coalesced"] = True
+            key = f"{self._call_id}\0{step_path}\0{channel}"
+        self._send(channel, data, None, coalesce_key=key)
 
     def finish(self, result: dict[str, Any]) -> None:
         """The last status chunk: how the run stands."""
@@ -80,7 +91,13 @@ class CallStream:
         self._send("status", data, None, done=True)
 
     def _send(
-        self, channel: str, data: dict[str, Any], cause: str | None, *, done: bool = False
+        self,
+        channel: str,
+        data: dict[str, Any],
+        cause: str | None,
+        *,
+        done: bool = False,
+        coalesce_key: str | None = None,
     ) -> None:
         ids = self._correlation if cause is None else self._correlation.caused_by(cause)
         chunk: dict[str, Any] = {
@@ -91,7 +108,7 @@ class CallStream:
         }
         if done:
             chunk["done"] = True
-        self._context.notify(METHOD, chunk, numbered=True)
+        self._context.notify(METHOD, chunk, coalesce_key=coalesce_key, numbered=True)
 
 
 _STATES = {
