@@ -36,12 +36,13 @@ class Command:
 
 COMMANDS: tuple[Command, ...] = (
     Command("list", "List the workflows of a repository", "catalog"),
+    Command("search", "Find workflows in the catalog", "search"),
     Command("index", "Bring the catalog of workflows up to date", "index"),
     Command("describe", "Show what a workflow takes, gives and does", "workflow"),
     Command("validate", "Check workflows without running them", "workflow"),
     Command("plan", "Show what a run would do, without doing any of it", "plan"),
     Command("run", "Run a workflow and follow it to its end", "run"),
-    Command("resume", "Continue a run, or settle a step of unknown outcome", "resume"),
+    Command("resume", "Continue a run, or answer what it waits for", "resume"),
     Command("approve", "Show what a run waits for, and decide", "decide"),
     Command("deny", "Refuse what a run waits for", "decide"),
     Command("cancel", "Cancel a run", "runs"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt.cells import cell_width, fold
@@ -165,7 +166,7 @@ def next_commands(result: RunResult) -> list[str]:
             if kinds - {"unknown_outcome"} or not kinds:
                 commands.append(f"fleetprompt approve {run}")
             if unknown is not None:
-                commands.append(f"fleetprompt resume {run} --retry {unknown}")
+                commands.append(f"fleetprompt resume {run} --retry {shlex.quote(unknown)}")
             return commands
         case "interrupted" | "pending":
             return [f"fleetprompt resume {run}"]
