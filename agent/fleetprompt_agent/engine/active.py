@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from fleetprompt_agent.engine.requests import Asker
     from fleetprompt_agent.steps.contract import StepRequest
     from fleetprompt_protocol.errors import FleetPromptError
+
+
+def now_ms() -> int:
+    """The wall clock in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
 
 
 class Progress(NamedTuple):
@@ -63,6 +69,8 @@ class ActiveRun:
     """Folded, but not yet committed."""
     progress: list[Progress] = field(default_factory=list)
     """One for each pending event."""
+    folded_s: float = field(default_factory=time.monotonic)
+    """When the last event was folded, by the monotonic clock."""
     to_launch: list[tuple[StepRequest, float | None]] = field(default_factory=list)
     """Committed as started: to act, with the limit of the attempt in seconds."""
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -86,6 +94,14 @@ class ActiveRun:
     def run_id(self) -> str:
         """The id of the run."""
         return self.state.run_id
+
+    def now_ms(self) -> int:
+        """The run's clock in epoch milliseconds.
+
+        It never goes back, and goes on where the wall clock was set back behind the last event.
+        """
+        since_s = time.monotonic() - self.folded_s
+        return max(now_ms(), self.state.last_ms + int(since_s * 1000))
 
     def cancel_timers(self) -> None:
         """Nothing of this run wakes the loop any more."""

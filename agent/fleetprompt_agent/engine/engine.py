@@ -12,11 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fleetprompt_agent.engine import requests, tokens
-from fleetprompt_agent.engine.active import ActiveRun, Progress
+from fleetprompt_agent.engine.active import ActiveRun, Progress, now_ms
 from fleetprompt_agent.engine.core.apply import apply, begin, fold
 from fleetprompt_agent.engine.core.events import Event, LeaseTaken, RunCreated, RunReopened
 from fleetprompt_agent.engine.journal_port import RunRow
-from fleetprompt_agent.engine.runner import INBOX_POLL_S, Runner, now_ms
+from fleetprompt_agent.engine.runner import INBOX_POLL_S, Runner
 from fleetprompt_agent.language.plan import canonical_json, plan_to_json
 from fleetprompt_protocol.errors import FleetPromptError, RequestError
 from fleetprompt_protocol.ids import new_id
@@ -291,13 +291,22 @@ class Engine:
         state, status = self._observe(run_id)
         return Snapshot(state, status, {})
 
+    def _is_driven(self, run_id: str) -> bool:
+        """Whether some process drives the run: a lease of this one alone does not say so.
+
+        It may have let the run go when the journal could not be written.
+        """
+        if run_id in self._runner.active:
+            return True
+        return self.journal.has_live_owner(run_id, besides=self._owner)
+
     def _observe(self, run_id: str, known: RunState | None = None) -> tuple[RunState, str]:
         """The run as the journal has it, and its status: the fold, and whether it is driven.
 
         The lease is read first: an owner gives it back together with its last events, so that
         a run without an owner has no events still to come.
         """
-        is_driven = self.journal.has_live_owner(run_id)
+        is_driven = self._is_driven(run_id)
         if known is None:
             state = self.load(run_id)
         else:
@@ -321,7 +330,7 @@ class Engine:
                 while status in ("running", "pending"):
                     await asyncio.sleep(INBOX_POLL_S)
                     now = self.journal.data_version()
-                    if now == version and self.journal.has_live_owner(run_id):
+                    if now == version and self._is_driven(run_id):
                         continue
                     version, seen = now, state.seq
                     _, status = self._observe(run_id, state)
@@ -502,7 +511,7 @@ class Engine:
                 await asyncio.sleep(INBOX_POLL_S)
 
     def _adopt_if_free(self, run_id: str, asker: Asker, listener: Listener | None) -> bool:
-        if self.journal.has_live_owner(run_id):
+        if self._is_driven(run_id):
             return False
         try:
             self._adopt(run_id, asker, listener)

@@ -186,7 +186,7 @@ class Journal:
                 self._db.execute("ROLLBACK")
 
     def _error(self, error: Exception) -> JournalError:
-        text = str(error)
+        text = (isinstance(error, OSError) and error.strerror) or str(error)
         code = getattr(error, "sqlite_errorname", "") or ""
         if "BUSY" in code or "LOCKED" in code:
             pid = writer_of(self.path)
@@ -332,10 +332,14 @@ class Journal:
             (run_id, epoch),
         )
 
-    def has_live_owner(self, run_id: str) -> bool:
+    def has_live_owner(self, run_id: str, besides: Owner | None = None) -> bool:
         """See `journal_port.Leases`."""
         rows = self._read("SELECT owner, expires_boot_s FROM leases WHERE run_id = ?", (run_id,))
-        return bool(rows) and rows[0][0] is not None and is_live(*rows[0])
+        if not rows or rows[0][0] is None:
+            return False
+        if besides is not None and rows[0][0] == besides.to_text():
+            return False
+        return is_live(*rows[0])
 
     # The inbox
 

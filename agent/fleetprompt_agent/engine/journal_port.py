@@ -135,8 +135,8 @@ class Leases(Protocol):
         """Give the lease back, if it is still this one."""
         ...
 
-    def has_live_owner(self, run_id: str) -> bool:
-        """Whether some process holds the run's lease and is not provably dead."""
+    def has_live_owner(self, run_id: str, besides: Owner | None = None) -> bool:
+        """Whether some process, `besides` this one, holds the lease and is not provably dead."""
         ...
 
 

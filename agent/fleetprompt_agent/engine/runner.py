@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, assert_never
 
 from fleetprompt_agent.engine import requests, tokens
-from fleetprompt_agent.engine.active import ActiveRun, Arrived, Progress, running_tasks
+from fleetprompt_agent.engine.active import ActiveRun, Arrived, Progress, now_ms, running_tasks
 from fleetprompt_agent.engine.attempts import Attempts, digest_of
 from fleetprompt_agent.engine.core import rendering
 from fleetprompt_agent.engine.core.apply import apply
@@ -80,11 +80,6 @@ _DURABLE = (
     GateOpened, GateTokenIssued, GateResolved, LeaseTaken, StepUnknown,
 )  # fmt: skip
 """Events that must survive a power loss, beside those of side-effecting steps."""
-
-
-def now_ms() -> int:
-    """The wall clock in epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 class Runner:
@@ -226,7 +221,7 @@ class Runner:
     def _fold_arrived(self, run: ActiveRun, item: Arrived) -> None:
         step = run.state.steps[item.step_path]
         if step.status == "running" and step.attempt == item.attempt and not run.state.is_terminal:
-            self._emit(run, judge(run.state, step, item.end, now_ms()))
+            self._emit(run, judge(run.state, step, item.end, run.now_ms()))
         elif step.is_settled:
             self._emit(
                 run,
@@ -252,7 +247,7 @@ class Runner:
             cause = state.cause_event_id
         event = Event(
             seq=state.seq + 1,
-            at_ms=max(now_ms(), state.last_ms),
+            at_ms=run.now_ms(),
             body=body,
             event_id=event_id or new_id(),
             request_id=who.request_id,
@@ -262,6 +257,7 @@ class Runner:
             actor_id=who.actor_id if asker is not None else None,
         )
         apply(state, event)
+        run.folded_s = time.monotonic()
         run.pending.append(event)
         run.progress.append(Progress(state.settled, len(state.steps)))
 
@@ -284,7 +280,7 @@ class Runner:
                 if command.step_path not in state.startable:
                     return False
                 spread = 1 + command.jitter * random.uniform(-1, 1)  # noqa: S311 (not a secret)
-                due = max(now_ms(), state.last_ms) + round(command.delay_s * spread * 1000)
+                due = run.now_ms() + round(command.delay_s * spread * 1000)
                 self._emit(run, StepRetryScheduled(command.step_path, command.attempt, due))
                 return True
             case CancelStep():
@@ -294,7 +290,7 @@ class Runner:
 
     def _start(self, run: ActiveRun, command: StartStep) -> bool:
         state, step = run.state, run.state.steps[command.step_path]
-        now = max(now_ms(), state.last_ms)
+        now = run.now_ms()
         if command.not_before_ms > now:
             self._wake_at(run, command.not_before_ms - now)
             return False
@@ -360,7 +356,7 @@ class Runner:
         gate_id = f"{run.run_id}.g{len(run.state.gates) + 1}"
         token, token_hash = tokens.new_token(gate_id)
         run.tokens[gate_id] = token
-        expires = max(now_ms(), run.state.last_ms) + round(command.expires_s * 1000)
+        expires = run.now_ms() + round(command.expires_s * 1000)
         self._emit(
             run,
             GateOpened(
@@ -478,7 +474,7 @@ class Runner:
         limit_s = run_timeout_s(state)
         if limit_s is None or state.is_terminal or state.cancels or run.parked.is_set():
             return
-        idle_ms = max(0, now_ms() - state.last_ms) if state.running or state.startable else 0
+        idle_ms = run.now_ms() - state.last_ms if state.running or state.startable else 0
         if state.active_ms + idle_ms >= limit_s * 1000 - 1:
             run.wanted.append(RunCancelRequested("timeout", timed_out=True))
             self.wake(run)

@@ -169,6 +169,8 @@ def test_a_lease_of_the_living_is_not_given_away(opener: Callable[..., JournalPo
     one, other = opener(), opener()
     made(one)
     assert other.has_live_owner("r")
+    assert other.has_live_owner("r", besides=OTHER)
+    assert not other.has_live_owner("r", besides=ME)
     with pytest.raises(RequestError) as refused, other.transaction():
         other.acquire("r", OTHER)
     assert refused.value.code == "run.conflict"

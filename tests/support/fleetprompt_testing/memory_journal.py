@@ -152,9 +152,11 @@ class MemoryJournal:
         if lease is not None and lease.epoch == epoch:
             lease.owner, lease.expires_boot_s = None, 0.0
 
-    def has_live_owner(self, run_id: str) -> bool:
+    def has_live_owner(self, run_id: str, besides: Owner | None = None) -> bool:
         lease = self._data.leases.get(run_id)
         if lease is None or lease.owner is None:
+            return False
+        if besides is not None and lease.owner == besides.to_text():
             return False
         return is_live(lease.owner, lease.expires_boot_s)
 
