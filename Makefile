@@ -45,6 +45,17 @@ lint: $(STAMP) ## Check format and style
 types: $(STAMP) ## Check types
 	$(BIN)/mypy
 
+test-node: $(STAMP) ## Host the agent from Node's vscode-jsonrpc, and the schema in a real editor server (needs npm)
+	cd tests/e2e/node && npm ci --no-audit --no-fund --silent
+	PATH="$(CURDIR)/tests/e2e/node/node_modules/.bin:$$PATH" $(BIN)/python -m pytest tests/e2e/test_foreign_client.py tests/agent/language/test_editor.py
+
+test-mcp: $(STAMP) ## Serve MCP clients that others have written, and the official conformance suite (needs npm)
+	cd tests/mcp/foreign/node && npm install --no-package-lock --no-audit --no-fund --silent
+	$(BIN)/python -m pytest tests/mcp
+
+crash: $(STAMP) ## Kill a real agent before and after every write of its journal (minutes)
+	CRASH=all $(BIN)/python -m pytest -n auto tests/crash
+
 fuzz: $(STAMP) ## Compare 20,000 generated expressions with Google's CEL
 	$(BIN)/python tests/agent/language/fuzz_cel.py --seed 1 --cases 20000
 
