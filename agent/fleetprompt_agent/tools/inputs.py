@@ -195,6 +195,25 @@ class PlaybookInput(ToolInput):
         return self
 
 
+class GetOutputInput(ToolInput):
+    """Whose output to show, and which part of it."""
+
+    run_id: RunRef = Field("", description="Id or unique prefix; empty: the latest run.")
+    step_path: str = Field(
+        min_length=1, max_length=1024, description="As in the run's steps: deploy, deploy[3]."
+    )
+    channel: Literal["stdout", "stderr", "json"] | None = Field(None, description="Only this one.")
+    attempt: int | None = Field(None, ge=0, description="The last one with output, if not given.")
+    offset: int = Field(0, ge=0, description="From `next_offset`, in characters.")
+    limit: int = Field(100_000, ge=1, le=400_000, description="Characters of each channel.")
+
+
+class ReplayRunInput(ToolInput):
+    """Which run to replay."""
+
+    run_id: RunRef = Field("", description="Id or unique prefix; empty: the latest run.")
+
+
 class CancelExecutionInput(ToolInput):
     """Which run to cancel."""
 

@@ -211,6 +211,21 @@ TOOLS: dict[str, Tool] = {
             repeatable=True,
         ),
         Tool(
+            "fp_get_output",
+            "Show what a step of a run wrote: stdout, stderr, or its value.",
+            "replays",
+            "GetOutputInput",
+            read_only=True,
+        ),
+        Tool(
+            "fp_replay_run",
+            "Fold a run's journal again and check that every decision in it follows from what "
+            "stands before it.",
+            "replays",
+            "ReplayRunInput",
+            read_only=True,
+        ),
+        Tool(
             "fp_get_timeline",
             "Show the events of a run, or of all runs under a correlation id.",
             "runs",
