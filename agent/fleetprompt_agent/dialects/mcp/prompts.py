@@ -35,17 +35,15 @@ class Prompts:
         plan = self._workflows.plan(entry)
         if plan is None:
             return None
-        described: dict[str, Json] = {
+        return {
             "name": plan.workflow_id,
             "title": escape_controls(plan.name),
+            "description": _description(plan),
             "arguments": [
                 _argument(name, schema, name in plan.required_inputs)
                 for name, schema in plan.inputs.items()
             ],
         }
-        if plan.description:
-            described["description"] = _cut(plan.description)
-        return described
 
     def get(self, params: dict[str, Json]) -> dict[str, Json]:
         """The message that has a model run the workflow.
@@ -74,12 +72,10 @@ class Prompts:
             "Then tell me how it ended, step by step. If it waits for a person's decision, show me "
             "what it wants to do and how I decide; do not try to decide for me."
         )
-        result: dict[str, Json] = {
-            "messages": [{"role": "user", "content": {"type": "text", "text": text}}]
+        return {
+            "description": _description(plan),
+            "messages": [{"role": "user", "content": {"type": "text", "text": text}}],
         }
-        if plan.description:
-            result["description"] = _cut(plan.description)
-        return result
 
     def complete(self, name: str, argument: str, begun: str) -> list[str]:
         """Values of an argument that begin so, as far as its type names any.
@@ -99,6 +95,10 @@ class Prompts:
                 rpc_code=-32602,
             )
         return plan
+
+
+def _description(plan: Plan) -> str:
+    return _cut(plan.description or f"Runs the workflow {plan.workflow_id}.")
 
 
 def _argument(name: str, schema: Json, is_required: bool) -> dict[str, Json]:

@@ -95,9 +95,10 @@ class Resources:
         call = Call(self._agent, caller.call_meta().correlation, actor_id=caller.client)
         try:
             output = await call_tool(TOOLS[name], call, given)
-        except RequestError as error:
+        except FleetPromptError as error:
             if error.code == "tool.invalid_input":
                 raise _not_found(uri) from None
+            error.details = {**(error.details or {}), "uri": uri}
             raise
         text = dumps(without_authority(output, self._agent.root)).decode()
         return {"contents": [{"uri": uri, "mimeType": _MIME, "text": text}]}

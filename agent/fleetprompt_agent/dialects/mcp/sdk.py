@@ -87,7 +87,7 @@ class McpServer:
         self._listen = ListenHandler(self._bus)
         self._session: ServerSession | None = None
         """Of a connection of the handshake era: the way to tell it of changes."""
-        self._changes = Changes(agent, self._tell_of_changes)
+        self._changes = Changes(agent, self.tell_of_changes)
         self._send, self._receive = anyio.create_memory_object_stream[SessionMessage | Exception](
             _INBOX
         )
@@ -194,7 +194,7 @@ class McpServer:
         self._changes.start()
         return await self._listen(context, params)
 
-    async def _tell_of_changes(self) -> None:
+    async def tell_of_changes(self) -> None:
         """Workflow files have changed."""
         session = self._session
         if session is not None:
@@ -284,7 +284,10 @@ def _mcp_error(error: FleetPromptError, version: str) -> MCPError:
         number = types.INVALID_PARAMS
         if error.code in _NOT_FOUND and version not in MODERN_PROTOCOL_VERSIONS:
             number = -32002  # "resource not found" of the handshake era
-    return MCPError(code=number, message=error.message, data=error.to_data())
+    data = error.to_data()
+    if error.details is not None and "uri" in error.details:
+        data["uri"] = error.details["uri"]  # where the stateless era looks for it
+    return MCPError(code=number, message=error.message, data=data)
 
 
 class _SdkLog(logging.Handler):
