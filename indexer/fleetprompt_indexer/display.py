@@ -37,6 +37,12 @@ def display(text: str, limit: int, *, lines: bool = False) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def display_name(name: str, limit: int) -> str:
+    """The name of a file: as `display`, but with every white space as it is."""
+    text = _clean(name).replace("\n", "\\n").replace("\t", "\\t")
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 @lru_cache(maxsize=4096)
 def _clean_short(text: str) -> str:
     return _clean(" ".join(text.split()))

@@ -33,10 +33,10 @@ def raw(name: str) -> bytes:
 
 def shown(name: str | bytes) -> str:
     r"""The name as text for people and JSON: bytes that are not UTF-8 as `\xff`."""
-    from fleetprompt_indexer.display import display
+    from fleetprompt_indexer.display import display_name
 
     data = name if isinstance(name, bytes) else raw(name)
-    return display(data.decode("utf-8", "backslashreplace"), MAX_SHOWN)
+    return display_name(data.decode("utf-8", "backslashreplace"), MAX_SHOWN)
 
 
 def parts_of(relative: str | bytes) -> list[bytes]:

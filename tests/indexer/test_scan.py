@@ -176,6 +176,13 @@ def test_names_that_are_not_utf_8_are_shown_escaped(make_repository: MakeReposit
     assert json.dumps(entry.to_json()).isascii()
 
 
+def test_white_space_in_names_is_shown_as_it_is(make_repository: MakeRepository) -> None:
+    root = make_repository({"a  b.yaml": "id: spaces", "c\nd.yaml": "id: line"})
+    found = {entry.workflow_id: entry.file_path[23:] for entry in scan_root(root).entries}
+    assert found == {"spaces": "a  b.yaml", "line": "c\\nd.yaml"}
+    assert scan_root(root).find(".fleetprompt/workflows/a  b.yaml").workflow_id == "spaces"
+
+
 def test_a_folder_of_too_many_files_is_cut_and_says_so(make_repository: MakeRepository) -> None:
     root = make_repository({f"w{number:05}.yaml": "" for number in range(MAX_FILES + 5)})
     report = scan_root(root)
