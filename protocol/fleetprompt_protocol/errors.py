@@ -44,6 +44,7 @@ CODES: dict[str, str] = {
     # runs
     "run.not_found": "No run has this id.",
     "run.step_not_found": "The run has no step with this path.",
+    "run.pruned": "The record of the run has been removed.",
     "run.conflict": "The request contradicts what has happened to the run.",
     "run.timeout": "The run took longer than its timeout.",
     "run.not_resumable": "The run is finished or is running already.",

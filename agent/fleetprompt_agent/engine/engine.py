@@ -15,7 +15,7 @@ from fleetprompt_agent.engine import requests, tokens
 from fleetprompt_agent.engine.active import ActiveRun, Progress, now_ms
 from fleetprompt_agent.engine.core.apply import apply, begin, fold
 from fleetprompt_agent.engine.core.events import Event, LeaseTaken, RunCreated, RunReopened
-from fleetprompt_agent.engine.journal_port import RunRow
+from fleetprompt_agent.engine.journal_port import PRUNED, RunRow
 from fleetprompt_agent.engine.runner import INBOX_POLL_S, Runner
 from fleetprompt_agent.language.plan import canonical_json, plan_to_json
 from fleetprompt_protocol.errors import FleetPromptError, RequestError
@@ -161,6 +161,8 @@ class Engine:
                         "other inputs or another directory. Use a new key.",
                         details={"run_id": holder},
                     )
+                if holder.startswith(PRUNED):
+                    raise _pruned(holder.removeprefix(PRUNED))
                 if holder != run_id:
                     return holder, None
             created = RunCreated(
@@ -557,6 +559,15 @@ def _event(
         causation_id=cause,
         actor_type=asker.actor_type,
         actor_id=asker.actor_id,
+    )
+
+
+def _pruned(run_id: str) -> FleetPromptError:
+    return RequestError(
+        "run.pruned",
+        f"The idempotency key belongs to run {run_id}, whose record has been removed; the key is "
+        "kept so that nothing is done twice. Use a new key to run it again.",
+        details={"run_id": run_id},
     )
 
 

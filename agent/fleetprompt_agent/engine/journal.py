@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.engine.event_rows import COLUMNS, from_row, to_row
-from fleetprompt_agent.engine.journal_port import LEASE_S, InboxItem, RunRow
+from fleetprompt_agent.engine.journal_port import LEASE_S, PRUNED, InboxItem, RunRow
 from fleetprompt_agent.engine.lock_holder import writer_of
 from fleetprompt_agent.engine.owner import Owner, boot_clock_s, is_live
 from fleetprompt_protocol.errors import JournalError, RequestError
@@ -412,6 +412,50 @@ class Journal:
             "SELECT run_id, fingerprint FROM run_keys WHERE scope = ? AND key = ?", (scope, key)
         ).fetchone()
         return row[0], row[1]
+
+    # Retention
+
+    def run_sizes(self, project: str) -> dict[str, int]:
+        """See `journal_port.Retention`."""
+        rows = self._read(
+            "SELECT run_id, SUM(LENGTH(CAST(data AS BLOB)) + ?) FROM events"
+            " WHERE run_id IN (SELECT run_id FROM runs WHERE project = ?) GROUP BY run_id",
+            (_ROW_BYTES, project),
+        )
+        return dict(rows)
+
+    def delete_run(self, run_id: str) -> None:
+        """See `journal_port.Retention`; call it within a transaction.
+
+        A lease that was ever taken over stays: its epoch still shuts out an owner that was frozen,
+        should another run get this id.
+        """
+        for table in ("events", "inbox", "group_queue", "runs"):
+            self._db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608 (constants)
+        self._db.execute("DELETE FROM leases WHERE run_id = ? AND epoch = 1", (run_id,))
+        self._db.execute(
+            "UPDATE run_keys SET run_id = ? WHERE run_id = ?", (PRUNED + run_id, run_id)
+        )
+
+    def forget_keys(self, before_ms: int) -> int:
+        """See `journal_port.Retention`; call it within a transaction."""
+        gone = self._db.execute(
+            "DELETE FROM run_keys WHERE created_ms < ? AND substr(run_id, 1, ?) = ?",
+            (before_ms, len(PRUNED), PRUNED),
+        )
+        return gone.rowcount
+
+    def artifact_digests(self) -> set[str]:
+        """See `journal_port.Retention`."""
+        rows = self._read(
+            "SELECT data FROM events WHERE type = 'step.succeeded' AND instr(data, '\"artifacts\"')"
+        )
+        kept = (json.loads(data).get("result", {}).get("artifacts") for (data,) in rows)
+        return {artifact["sha256"] for artifacts in kept for artifact in artifacts or ()}
+
+
+_ROW_BYTES = 300
+"""About what a row takes beside its data: ids, instants, the index."""
 
 
 def owned_elsewhere(run_id: str, owner_text: str) -> RequestError:

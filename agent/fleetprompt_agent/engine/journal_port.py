@@ -194,7 +194,33 @@ class RunKeys(Protocol):
         ...
 
 
-class JournalPort(Transactions, EventStore, RunIndex, Leases, Inbox, Groups, RunKeys, Protocol):
+PRUNED = "pruned:"
+"""Before the id of a forgotten run, where an idempotency key still names it."""
+
+
+class Retention(Protocol):
+    """Forgetting runs; whoever asks has made sure that they have ended."""
+
+    def run_sizes(self, project: str) -> dict[str, int]:
+        """About how many bytes each of the project's runs takes, by run id."""
+        ...
+
+    def delete_run(self, run_id: str) -> None:
+        """Forget the run; its idempotency key stays, held by `PRUNED` and the run's id."""
+        ...
+
+    def forget_keys(self, before_ms: int) -> int:
+        """Forget the keys of forgotten runs that were claimed before; gives how many."""
+        ...
+
+    def artifact_digests(self) -> set[str]:
+        """The digests of the artifacts that some run refers to, whatever its project."""
+        ...
+
+
+class JournalPort(
+    Transactions, EventStore, RunIndex, Leases, Inbox, Groups, RunKeys, Retention, Protocol
+):
     """A journal, whole."""
 
     def close(self) -> None:

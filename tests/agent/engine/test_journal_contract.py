@@ -12,7 +12,7 @@ from fleetprompt_testing.memory_journal import MemoryJournal, MemoryStore
 
 from fleetprompt_agent.engine.core.events import Event, LeaseTaken, StepSucceeded
 from fleetprompt_agent.engine.journal import Journal
-from fleetprompt_agent.engine.journal_port import RunRow
+from fleetprompt_agent.engine.journal_port import PRUNED, RunRow
 from fleetprompt_agent.engine.owner import Owner
 from fleetprompt_protocol.errors import JournalError, RequestError
 
@@ -318,6 +318,50 @@ def test_a_group_is_a_queue_of_its_own(opener: Callable[..., JournalPort]) -> No
     with other.transaction():
         other.join_group("/p", "g", "c")
     assert one.group_members("/p", "g") == ["a", "b", "c"]
+
+
+def test_a_forgotten_run_leaves_its_key_and_nothing_else(
+    opener: Callable[..., JournalPort],
+) -> None:
+    one, other = opener(), opener()
+    artifact = {"name": "a", "sha256": "ab" * 32, "size": 1}
+    for run_id in ("r", "q"):
+        epoch = made(one, run_id)
+        with one.transaction():
+            body = StepSucceeded("a", 1, {"artifacts": [{**artifact, "sha256": run_id * 64}]})
+            one.append(run_id, epoch, [event(2, body=body)])
+            one.post(run_id, "cancel", {})
+            one.join_group("/p", "g", run_id)
+            one.claim_key("s", run_id, "f", run_id, 10)
+    made(one, "elsewhere", project="/other")
+    assert one.run_sizes("/p").keys() == {"r", "q"}
+    assert all(size > 0 for size in one.run_sizes("/p").values())
+    assert one.artifact_digests() == {"r" * 64, "q" * 64}
+    with one.transaction():
+        one.delete_run("r")
+        one.delete_run("nobody")
+    assert (other.get_run("r"), other.load("r"), other.read_inbox("r")) == (None, [], [])
+    assert other.group_members("/p", "g") == ["q"]
+    assert other.run_sizes("/p").keys() == {"q"}
+    assert other.artifact_digests() == {"q" * 64}
+    assert (seqs(other, "q"), len(other.read_inbox("q"))) == ([1, 2], 1)
+    with other.transaction():
+        assert other.claim_key("s", "r", "f", "r", 20) == (f"{PRUNED}r", "f")
+        assert other.forget_keys(10) == 0
+        assert other.forget_keys(11) == 1
+        assert other.claim_key("s", "r", "f", "new", 20) == ("new", "f")
+        assert other.claim_key("s", "q", "f", "new", 20) == ("q", "f")
+
+
+def test_a_forgotten_run_that_was_taken_over_still_shuts_out_its_first_owner(
+    journal: JournalPort,
+) -> None:
+    first = made(journal)
+    with journal.transaction():
+        second = journal.acquire("r", ME)
+        journal.release("r", second)
+        journal.delete_run("r")
+    assert made(journal) > second > first
 
 
 def test_what_is_not_committed_is_seen_by_nobody_else(opener: Callable[..., JournalPort]) -> None:

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fleetprompt_agent.engine.core.events import StepSucceeded
 from fleetprompt_agent.engine.event_rows import from_row, to_row
 from fleetprompt_agent.engine.journal import owned_elsewhere
-from fleetprompt_agent.engine.journal_port import LEASE_S, InboxItem, RunRow
+from fleetprompt_agent.engine.journal_port import LEASE_S, PRUNED, InboxItem, RunRow
 from fleetprompt_agent.engine.owner import boot_clock_s, is_live
 from fleetprompt_protocol.errors import JournalError
 
@@ -40,7 +41,8 @@ class _Data:
     inbox: dict[int, tuple[str, str, str]] = field(default_factory=dict)
     last_inbox_id: int = 0
     groups: list[tuple[str, str, str]] = field(default_factory=list)
-    keys: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    keys: dict[tuple[str, str], tuple[str, str, int]] = field(default_factory=dict)
+    """Run id, fingerprint and epoch milliseconds by scope and key."""
 
 
 @dataclass
@@ -196,6 +198,49 @@ class MemoryJournal:
         self._data.groups = [entry for entry in self._data.groups if entry[2] != run_id]
 
     def claim_key(
-        self, scope: str, key: str, fingerprint: str, run_id: str, now_ms: int  # noqa: ARG002
+        self, scope: str, key: str, fingerprint: str, run_id: str, now_ms: int
     ) -> tuple[str, str]:  # fmt: skip
-        return self._data.keys.setdefault((scope, key), (run_id, fingerprint))
+        kept = self._data.keys.setdefault((scope, key), (run_id, fingerprint, now_ms))
+        return kept[0], kept[1]
+
+    def run_sizes(self, project: str) -> dict[str, int]:
+        return {
+            run_id: sum(len(str(values)) for values in rows.values())
+            for run_id, rows in self._data.events.items()
+            if self._data.runs[run_id].project == project
+        }
+
+    def delete_run(self, run_id: str) -> None:
+        data = self._data
+        data.runs.pop(run_id, None)
+        data.events.pop(run_id, None)
+        data.inbox = {id_: item for id_, item in data.inbox.items() if item[0] != run_id}
+        data.groups = [entry for entry in data.groups if entry[2] != run_id]
+        lease = data.leases.get(run_id)
+        if lease is not None and lease.epoch == 1:
+            del data.leases[run_id]
+        for place, (holder, fingerprint, at) in data.keys.items():
+            if holder == run_id:
+                data.keys[place] = (PRUNED + run_id, fingerprint, at)
+
+    def forget_keys(self, before_ms: int) -> int:
+        keys = self._data.keys
+        gone = [
+            place
+            for place, (holder, _, at) in keys.items()
+            if holder.startswith(PRUNED) and at < before_ms
+        ]
+        for place in gone:
+            del keys[place]
+        return len(gone)
+
+    def artifact_digests(self) -> set[str]:
+        bodies = [
+            from_row(run_id, values).body
+            for run_id, rows in self._data.events.items()
+            for values in rows.values()
+        ]
+        results = [body.result for body in bodies if isinstance(body, StepSucceeded)]
+        return {
+            artifact["sha256"] for result in results for artifact in result.get("artifacts", ())
+        }
