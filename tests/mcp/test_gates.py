@@ -296,3 +296,50 @@ async def test_no_field_that_a_model_sees_is_about_authority(project: McpProject
     for value in seen:
         assert names_in(value) & FORBIDDEN == set(), value
         assert "fpg_" not in json.dumps(value)
+
+
+async def test_a_model_answers_a_judgement_and_nothing_else(project: McpProject) -> None:
+    import sqlite3
+
+    project.write("judge.yaml", "steps:\n  - {id: a, tool: flow:noop, approval: required}\n")
+    project.write("other.yaml", "steps:\n  - {id: a, tool: flow:noop, approval: required}\n")
+    async with project.connect(HANDSHAKE) as client:
+        run = run_of(await client.call_tool("fp_run_workflow", {"workflow": "judge"}))
+        other = run_of(await client.call_tool("fp_run_workflow", {"workflow": "other"}))
+    run_id = run["run_id"]
+    # No step of the language asks for a judgement yet: the journal is told that this one did.
+    schema = {"type": "object", "properties": {"label": {"enum": ["spam", "ham"]}}}
+    with sqlite3.connect(project.home / "journal.db") as journal:
+        journal.execute(
+            "UPDATE events SET data = json_set(data, '$.kind', 'judgement', '$.prompt', 'Spam?', "
+            "'$.response_schema', json(?)) WHERE run_id = ? AND type = 'gate.opened'",
+            (json.dumps(schema), run_id),
+        )
+    journal.close()
+    async with project.connect(HANDSHAKE) as client:
+        shown = run_of(await client.call_tool("fp_resume_run", {"run_id": run_id}))
+        (gate,) = shown["gates"]
+        assert (gate["kind"], gate["prompt"], gate["response_schema"]) == (
+            "judgement", "Spam?", schema,
+        )  # fmt: skip
+        assert "`answer`" in shown["next"]
+        wrong = await client.call_tool(
+            "fp_resume_run", {"run_id": run_id, "answer": {"label": "approve"}}
+        )
+        assert error_of(wrong)["code"] == "gate.bad_response"
+        refused = await client.call_tool(
+            "fp_resume_run", {"run_id": other["run_id"], "answer": {"label": "ham"}}
+        )
+        assert error_of(refused)["code"] == "gate.not_found"
+        ended = run_of(
+            await client.call_tool("fp_resume_run", {"run_id": run_id, "answer": {"label": "ham"}})
+        )
+    assert ended["status"] == "succeeded"
+    with sqlite3.connect(project.home / "journal.db") as journal:
+        (data,) = journal.execute(
+            "SELECT data FROM events WHERE run_id = ? AND type = 'gate.resolved'", (run_id,)
+        ).fetchone()
+    journal.close()
+    resolved = json.loads(data)
+    assert resolved["channel"] == "model:mcp"  # model output, told apart from a person's word
+    assert resolved["response"] == {"label": "ham"}
