@@ -15,9 +15,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks.engine import plans
+
 from fleetprompt_agent.engine.core.apply import fold
 from fleetprompt_agent.engine.engine import Engine, NewRun
 from fleetprompt_agent.engine.journal import Journal
@@ -38,18 +39,20 @@ ASKER = Asker("req", "cor")
 class AwaitedRunner:
     """A step that the engine has to wait for, as it waits for every tool."""
 
-    async def run(self, request: StepRequest, progress: Progress) -> StepOutcome:  # noqa: ARG002
+    async def run(self, request: StepRequest, progress: Progress) -> StepOutcome:  # noqa: ARG002 (the protocol)
+        """The step's name, after one round of the loop."""
         await asyncio.sleep(0)
         return StepOutcome(True, {"json": request.step_id}, None, "none", 0.0, {})
 
     def resolve_action(self, request: StepRequest) -> dict[str, Any]:
+        """The tool."""
         return {"tool": request.tool_id}
 
 
 class Clock:
     """CPU and wall time of a block."""
 
-    def __enter__(self) -> Clock:
+    def __enter__(self) -> Self:
         self._cpu, self._wall = time.process_time(), time.perf_counter()
         return self
 
@@ -59,9 +62,7 @@ class Clock:
 
 
 def engine_in(folder: Path, namespaces: dict[str, Any]) -> Engine:
-    return Engine(
-        Journal(folder / "journal.db"), "/w", Owner.of_this_process(), namespaces
-    )
+    return Engine(Journal(folder / "journal.db"), "/w", Owner.of_this_process(), namespaces)
 
 
 async def run(engine: Engine, plan: Plan, number: int, items: int = 0) -> None:
@@ -137,7 +138,7 @@ async def _floor_chain(folder: Path, count: int, synchronous: str) -> Clock:
     db = _floor_database(folder, synchronous)
     clock = Clock()
     for run_id in ("warm", "measured"):
-        with Clock() as clock:
+        with clock:
             for seq in range(count):
                 await asyncio.sleep(0)
                 db.execute("BEGIN IMMEDIATE")
@@ -164,7 +165,7 @@ async def floor_fan_out(folder: Path, count: int) -> Clock:
 
     clock = Clock()
     for run_id in ("warm", "measured"):
-        with Clock() as clock:
+        with clock:
             tasks = [asyncio.ensure_future(noop()) for _ in range(count)]
             for half in range(2):
                 db.execute("BEGIN IMMEDIATE")
@@ -182,7 +183,7 @@ async def floor_resume(folder: Path, count: int) -> Clock:
     db = sqlite3.connect(folder / "journal.db")
     clock = Clock()
     for _ in range(2):
-        with Clock() as clock:
+        with clock:
             rows = db.execute("SELECT * FROM events WHERE run_id = 'cor-0' ORDER BY seq").fetchall()
             for row in rows:
                 json.loads(row[6])

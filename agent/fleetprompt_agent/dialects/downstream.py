@@ -120,8 +120,8 @@ class Downstream:
             return
         # Not known yet, or the schema that was kept may be an old one.
         found = await self._query(tool_id)
-        if not self._knows_query:
-            return
+        if not self._knows_query:  # the query may have found out that the host has none
+            return  # type: ignore[unreachable]  # mypy does not see that `_query` sets it
         if found is None:
             self._tools.pop(tool_id, None)
             raise RequestError(
