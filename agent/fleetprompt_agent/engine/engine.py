@@ -88,6 +88,7 @@ class Engine:
         self.journal = journal
         self.project = project
         self._owner = owner
+        self.artifacts = artifacts
         self._runner = Runner(journal, step_runners, may_run, artifacts)
         self._is_stopping = False
         self._cancels: set[asyncio.Task[tuple[bool, str]]] = set()

@@ -98,6 +98,27 @@ class ArtifactStore:
             os.close(directory)
         return kept
 
+    def sweep(self, in_use: set[str], before_s: float, *, dry_run: bool = False) -> tuple[int, int]:
+        """Remove what nothing refers to; gives how many files, and their bytes.
+
+        Args:
+            in_use: Digests of the content that stays.
+            before_s: Epoch seconds; what was kept later may yet be referred to.
+            dry_run: Only look.
+        """
+        files = size = 0
+        for place in sorted(self._folder.glob("*/*")):
+            try:
+                status = place.lstat()
+                if place.name in in_use or status.st_mtime >= before_s:
+                    continue
+                if not dry_run:
+                    place.unlink()
+            except OSError:
+                continue  # another process was as quick
+            files, size = files + 1, size + status.st_size
+        return files, size
+
     def _keep(self, directory: int, name: str, left: int) -> Artifact:
         source = _open_plain(directory, name)
         try:

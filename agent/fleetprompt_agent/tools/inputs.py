@@ -214,6 +214,18 @@ class ReplayRunInput(ToolInput):
     run_id: RunRef = Field("", description="Id or unique prefix; empty: the latest run.")
 
 
+class PruneRunsInput(ToolInput):
+    """Which ended runs to forget."""
+
+    older_than_s: float = Field(
+        30 * 86_400, ge=0, le=1e10, description="Those that ended so long ago. Default: 30 days."
+    )
+    max_bytes: int = Field(
+        1_000_000_000, ge=0, description="Then the oldest, until the rest fits. Default: 1 GB."
+    )
+    dry_run: bool = Field(False, description="Only tell which they are.")
+
+
 class CancelExecutionInput(ToolInput):
     """Which run to cancel."""
 

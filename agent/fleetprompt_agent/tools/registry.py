@@ -226,6 +226,15 @@ TOOLS: dict[str, Tool] = {
             read_only=True,
         ),
         Tool(
+            "fp_prune_runs",
+            "Forget the records of runs that ended long ago; never of one that waits or can go on.",
+            "pruning",
+            "PruneRunsInput",
+            side_effects=("journal",),
+            destructive=True,
+            repeatable=True,
+        ),
+        Tool(
             "fp_get_timeline",
             "Show the events of a run, or of all runs under a correlation id.",
             "runs",

@@ -26,8 +26,9 @@ _FEW = (
     "fp_get_run", "fp_resume_run", "fp_cancel_execution",
 )  # fmt: skip
 """What most clients need; each further tool costs every model that is shown it."""
-_NOT_OFFERED = ("fp_playbook",)
-"""Runs workflow text that nobody has granted (security.md, The wire and the state)."""
+_NOT_OFFERED = ("fp_playbook", "fp_prune_runs")
+"""One runs workflow text that nobody has granted (security.md, The wire and the state); the other
+removes what a model may have done from the record."""
 
 _DESCRIPTIONS = {
     "fp_run_workflow": (
