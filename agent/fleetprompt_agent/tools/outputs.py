@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class ToolOutput(BaseModel):
     """Base of all outputs: open for more fields."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
 
 class ErrorData(ToolOutput):
