@@ -23,8 +23,12 @@ if TYPE_CHECKING:
         Cancellation,
         Description,
         Diagnostic,
+        OutputPiece,
+        PruneResult,
+        ReplayResult,
         RunResult,
         RunSummary,
+        StepOutput,
         StepStatus,
         TimelineEvent,
         Validation,
@@ -329,6 +333,68 @@ class Client:
 
         given = {"run_id": run_id, "correlation_id": correlation_id, "limit": 1000}
         return await self._pages("fp_get_timeline", "events", given, TimelineEvent)
+
+    # Looking back
+
+    async def output(
+        self,
+        run_id: str,
+        step_path: str,
+        *,
+        channel: str | None = None,
+        attempt: int | None = None,
+    ) -> StepOutput:
+        """What a step wrote; `next_output` gives the rest of what is long.
+
+        Args:
+            run_id: Its id, or a prefix that no other run has; empty for the latest run.
+            step_path: As the run's steps name it.
+            channel: `stdout`, `stderr` or `json`; all without it.
+            attempt: The last one with output, if not given.
+        """
+        from fleetprompt.results import StepOutput
+
+        given = {"run_id": run_id, "step_path": step_path, "channel": channel, "attempt": attempt}
+        return _as(StepOutput, await self._call("fp_get_output", _set(given)))
+
+    async def next_output(self, output: StepOutput, channel: str, offset: int) -> OutputPiece:
+        """The part of a channel that begins at the character `offset`."""
+        given = {
+            "run_id": output.run_id,
+            "step_path": output.step_path,
+            "channel": channel,
+            "attempt": output.attempt,
+            "offset": offset,
+        }
+        from fleetprompt.results import StepOutput
+
+        more = _as(StepOutput, await self._call("fp_get_output", given))
+        return more.channels[channel]
+
+    async def replay(self, run_id: str = "") -> ReplayResult:
+        """Whether what a run's journal says follows from itself; empty for the latest run."""
+        from fleetprompt.results import ReplayResult
+
+        return _as(ReplayResult, await self._call("fp_replay_run", {"run_id": run_id}))
+
+    async def prune(
+        self,
+        *,
+        older_than_s: float | None = None,
+        max_bytes: int | None = None,
+        dry_run: bool = False,
+    ) -> PruneResult:
+        """Forget runs that ended long ago; never one that waits or can go on.
+
+        Args:
+            older_than_s: Since they ended; 30 days if not given.
+            max_bytes: Then the oldest ones, until the rest takes no more; 1 GB if not given.
+            dry_run: Only tell which they are.
+        """
+        from fleetprompt.results import PruneResult
+
+        given = {"older_than_s": older_than_s, "max_bytes": max_bytes, "dry_run": dry_run}
+        return _as(PruneResult, await self._call("fp_prune_runs", _set(given)))
 
     # Calls
 

@@ -49,6 +49,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("show", "Show a run", "runs"),
     Command("runs", "List runs, the latest first", "runs"),
     Command("timeline", "Show what happened, in order", "timeline"),
+    Command("logs", "Show what a step of a run wrote", "logs"),
+    Command("replay", "Check that a run's journal follows from itself", "replay"),
     Command("mcp-config", "Show how an MCP client is told of this repository", "mcp_config"),
     Command("schema", "Print the JSON Schema of workflow files or of the protocol", "schema"),
     Command("conformance", "Check that a program speaks the router dialect", "conformance"),

@@ -31,6 +31,7 @@ class ExitCode(IntEnum):
 _BY_CODE = {
     "workflow.not_found": ExitCode.NOT_FOUND,
     "run.not_found": ExitCode.NOT_FOUND,
+    "run.step_not_found": ExitCode.NOT_FOUND,
     "gate.not_found": ExitCode.NOT_FOUND,
     "root.not_found": ExitCode.NOT_FOUND,
     "tool.denied": ExitCode.DENIED,

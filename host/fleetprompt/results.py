@@ -260,6 +260,66 @@ class RunSummary(_Answer):
     error: ErrorData | None = None
 
 
+class OutputPiece(_Answer):
+    """Text of one channel of a step, from some character on."""
+
+    text: str = ""
+    truncated: bool = False
+    """Whether the step wrote more than was kept; `bytes` and `sha256` are then those of all."""
+    bytes: int | None = None
+    sha256: str | None = None
+    next_offset: int | None = None
+    """In characters; null when this is the end."""
+
+
+class StepOutput(_Answer):
+    """What an attempt of a step wrote."""
+
+    run_id: str
+    step_path: str
+    step_id: str = ""
+    status: str = ""
+    attempt: int = 0
+    channels: dict[str, OutputPiece] = Field(default_factory=dict)
+    """`stdout` and `stderr` of a program, `json` of a step that gives a value only."""
+
+
+class ReplayResult(_Answer):
+    """Whether a run's journal follows from itself."""
+
+    run_id: str
+    ok: bool
+    events: int = 0
+    decided: int = 0
+    outside: int = 0
+    status: str | None = None
+    difference: dict[str, Any] | None = None
+    """The first event that does not follow: `{seq, type, step_path?, why, expected?, found?}`."""
+
+
+class PrunedRun(_Answer):
+    """A run that was forgotten, or would be."""
+
+    run_id: str
+    workflow_id: str | None = None
+    finished_at: str | None = None
+    bytes: int = 0
+
+
+class PruneResult(_Answer):
+    """What pruning did, or would do."""
+
+    dry_run: bool = False
+    pruned: int = 0
+    pruned_bytes: int = 0
+    kept: int = 0
+    kept_bytes: int = 0
+    runs: tuple[PrunedRun, ...] = ()
+    """The first of them, the one that ended first in front."""
+    unreadable: tuple[str, ...] = ()
+    """Runs that were left alone because their events cannot be read."""
+
+
 class StepStatus(_Answer):
     """A status chunk of the stream: what has just happened to a run or one of its steps."""
 

@@ -16,7 +16,7 @@ from fleetprompt.table import Cell, Column, table_lines
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fleetprompt.results import StepResult
+    from fleetprompt.results import PrunedRun, StepResult
     from fleetprompt.style import Style
 
 _TAIL_LINES = 8
@@ -92,6 +92,28 @@ def run_table(runs: Sequence[RunSummary], width: int, style: Style) -> list[str]
         for run in safe
     ]
     return table_lines(columns, rows, width, style)
+
+
+def pruned_table(runs: Sequence[PrunedRun], width: int, style: Style) -> list[str]:
+    """One line for each run that was forgotten, or would be."""
+    from fleetprompt.quantities import size_text
+
+    columns = (
+        Column("RUN"),
+        Column("WORKFLOW", least=8),
+        Column("ENDED", is_optional=True),
+        Column("SIZE", align="right"),
+    )
+    rows = [
+        (
+            shown(run.run_id),
+            shown(run.workflow_id or ""),
+            instant_text(run.finished_at),
+            size_text(run.bytes),
+        )
+        for run in runs
+    ]
+    return table_lines(columns, rows, width, style) if rows else []
 
 
 def step_table(result: RunResult, width: int, style: Style) -> list[str]:
