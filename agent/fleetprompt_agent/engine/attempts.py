@@ -167,6 +167,12 @@ class Attempts:
         except FleetPromptError as error:
             return AttemptEnd(False, {}, error.to_data(), "none", 0.0)
 
+    async def _outcome(self, request: StepRequest, on_output: Progress) -> StepOutcome:
+        outcome = await self._runner(request.namespace).run(request, on_output)
+        if outcome.ok and request.artifacts:
+            outcome = await self._with_artifacts(request, outcome)
+        return outcome
+
     async def perform(
         self,
         request: StepRequest,
@@ -177,12 +183,11 @@ class Attempts:
         """How the attempt ended; it never raises, cancelled or not."""
         began = time.perf_counter()
         try:
-            if limit_s is not None:
-                request = replace(request, timeout_s=limit_s)
+            if limit_s is None:
+                return _end_of(await self._outcome(request, on_output))
+            request = replace(request, timeout_s=limit_s)
             async with asyncio.timeout(limit_s):
-                outcome = await self._runner(request.namespace).run(request, on_output)
-                if outcome.ok and request.artifacts:
-                    outcome = await self._with_artifacts(request, outcome)
+                outcome = await self._outcome(request, on_output)
             return _end_of(outcome)
         except TimeoutError as error:
             return _timed_out(request, limit_s, stopped_outcome(error), _since(began))

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from fleetprompt_agent.engine.core.events import Event, body_from, to_columns
+from fleetprompt_agent.language.json_text import text_encoder
 from fleetprompt_protocol.errors import JournalError
 
 COLUMNS = (
@@ -14,7 +15,8 @@ COLUMNS = (
 )  # fmt: skip
 """In the order of a row; `run_id` comes before them in the table. `data` is JSON text."""
 
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_encode = text_encoder(sort_keys=False, ensure_ascii=True)
+_decode = json.JSONDecoder().decode
 
 
 def to_row(event: Event) -> tuple[Any, ...]:
@@ -37,11 +39,14 @@ def from_row(run_id: str, row: tuple[Any, ...]) -> Event:
         seq, at, type_, step_path, attempt, data, tenant,
         actor_type, actor_id, request_id, correlation_id, causation_id, event_id,
     ) = row  # fmt: skip
-    ids = (event_id, request_id, correlation_id)
-    if type(seq) is not int or type(at) is not int or any(type(id_) is not str for id_ in ids):
+    if not (
+        type(seq) is int
+        and type(at) is int
+        and type(event_id) is type(request_id) is type(correlation_id) is str
+    ):
         raise _unreadable(run_id, seq)
     try:
-        body = body_from(type_, step_path, attempt, json.loads(data))
+        body = body_from(type_, step_path, attempt, _decode(data))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _unreadable(run_id, seq) from error
     return Event(

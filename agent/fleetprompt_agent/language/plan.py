@@ -9,11 +9,12 @@ whole `$step.path` reference; it is kept as it was written and rendered by `lang
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import MISSING, dataclass, field, is_dataclass
 from dataclasses import fields as dataclass_fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from fleetprompt_agent.language.json_text import text_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,14 +210,12 @@ class Plan:
     digest: str = ""
 
 
-_CANONICAL = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-)
+_canonical = text_encoder(sort_keys=True, ensure_ascii=False)
 
 
 def canonical_json(value: Json) -> str:
     """The one text of a JSON value: keys sorted, no spaces, no NaN."""
-    return _CANONICAL.encode(value)
+    return _canonical(value)
 
 
 _NOT_DIGESTED = ("file_path", "sha256", "digest")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, Field, dataclass, fields
 from types import NoneType
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 Json: TypeAlias = Any
 
@@ -325,26 +325,27 @@ _WORDS: dict[str, frozenset[str]] = {
 }
 
 
-class _Slot(NamedTuple):
-    """One field of a body, as it is read."""
+def _shapes_of(field: Field[Any]) -> tuple[type, ...]:
+    return _SHAPES.get(field.name, _SHAPES.get(str(field.type), ()))
 
-    name: str
-    shapes: tuple[type, ...]
-    words: frozenset[str]
-    is_null_when_absent: bool
+
+def _may_be_absent(field: Field[Any]) -> bool:
     """Null is left out by `to_columns`; a field without a default may still be null."""
+    shapes = _shapes_of(field)
+    return field.default is MISSING and (not shapes or NoneType in shapes)
 
 
-def _slot(field: Field[Any]) -> _Slot:
-    text = str(field.type)
-    shapes = _SHAPES.get(field.name, _SHAPES.get(text, ()))
-    may_be_null = not shapes or NoneType in shapes
-    has_default = field.default is not MISSING
-    return _Slot(field.name, shapes, _WORDS.get(text, frozenset()), may_be_null and not has_default)
-
-
-_SLOTS: dict[str, tuple[_Slot, ...]] = {
-    name: tuple(_slot(field) for field in fields(kind)) for name, kind in BODIES.items()
+_READ: dict[str, dict[str, tuple[tuple[type, ...], frozenset[str]]]] = {
+    name: {
+        field.name: (_shapes_of(field), _WORDS.get(str(field.type), frozenset()))
+        for field in fields(kind)
+    }
+    for name, kind in BODIES.items()
+}
+"""Event type to field to what it may hold: shapes, or any; and words, or any."""
+_NULLS: dict[str, tuple[str, ...]] = {
+    name: tuple(field.name for field in fields(kind) if _may_be_absent(field))
+    for name, kind in BODIES.items()
 }
 
 
@@ -376,12 +377,14 @@ def body_from(
         data["step_path"] = step_path
     if attempt is not None:
         data["attempt"] = attempt
-    for name, shapes, words, is_null_when_absent in _SLOTS[type_]:
+    known = _READ[type_]
+    for name, value in data.items():
+        shapes, words = known[name]
+        if shapes and type(value) not in shapes:
+            raise TypeError(f"{type_}.{name} is {type(value).__name__}")
+        if words and value not in words:
+            raise TypeError(f"{type_}.{name} is {value!r}")
+    for name in _NULLS[type_]:
         if name not in data:
-            if is_null_when_absent:
-                data[name] = None
-        elif shapes and type(data[name]) not in shapes:
-            raise TypeError(f"{type_}.{name} is {type(data[name]).__name__}")
-        elif words and data[name] not in words:
-            raise TypeError(f"{type_}.{name} is {data[name]!r}")
+            data[name] = None
     return BODIES[type_](**data)

@@ -188,8 +188,8 @@ def _evaluate(
     step: StepState | None,
     extra: dict[str, Any] | None = None,
 ) -> Json:
-    expression = parse_expression(source)
     try:
+        expression = parse_expression(source)
         values = _values(state, scope, expression.references, step)
         return expression.evaluate({**values, **(extra or {})})
     except ExpressionError as error:
@@ -199,6 +199,8 @@ def _evaluate(
 def _render(
     state: RunState, scope: Scope, template: Json, field: str, step: StepState | None
 ) -> Json:
+    if template is None:
+        return None
     parsed = parse_template(template)
     if parsed.is_constant:
         return parsed.render({})
