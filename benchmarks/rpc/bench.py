@@ -7,6 +7,7 @@ import select
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TypeAlias
 HERE = Path(__file__).parent
 FLOOR = [sys.executable, str(HERE / "floor_server.py")]
 PEER = [sys.executable, str(HERE / "peer_server.py")]
+PRODUCT = [sys.executable, "-P", "-m", "fleetprompt"]
 
 Measure: TypeAlias = Callable[[list[str]], tuple[float, float]]
 Unit: TypeAlias = tuple[str, float, str]
@@ -87,10 +89,10 @@ class Server:
         self.process.wait()
 
 
-def spawn(command: list[str]) -> tuple[float, float]:
+def spawn(command: list[str], method: str = "echo") -> tuple[float, float]:
     start = time.perf_counter()
     server = Server(command)
-    server.send(message(1))
+    server.send(message(1, method))
     server.line()
     wall, cpu = time.perf_counter() - start, server.cpu_s()
     server.end()
@@ -169,6 +171,38 @@ def held_back(method: str, **environment: str) -> None:
     print(f"{method} {environment or ''} behind 1,000 calls of 3 s: {wait * 1000:.1f} ms")
 
 
+def agent(rounds: int) -> None:
+    """The agent itself, with one workflow to list, against the floor in turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        workflows = Path(folder, "project/.fleetprompt/workflows")
+        workflows.mkdir(parents=True)
+        Path(workflows, "greet.yaml").write_text("steps:\n  - {id: a, tool: flow:noop}\n")
+        os.environ["FLEETPROMPT_HOME"] = f"{folder}/home"
+        command = [*PRODUCT, "agent", "--root", f"{folder}/project", "--log-level", "error"]
+        methods = ("fp_list_workflows", "no_such_method")
+        floor, found = [], {method: [] for method in methods}
+        for _ in range(rounds):
+            floor.append(spawn(FLOOR))
+            for method in methods:
+                found[method].append(spawn(command, method))
+    for method, results in found.items():
+        for index, what in enumerate(("wall", "CPU")):
+            least = min(result[index] for result in floor)
+            best = min(result[index] for result in results)
+            print(
+                f"spawn to {method:19} {what:5} floor {least * 1e3:8.1f} ms  "
+                f"agent {best * 1e3:7.1f} ms  ratio {best / least:5.2f}",
+                flush=True,
+            )
+
+
+def version(rounds: int) -> None:
+    """What `--version` costs above a bare interpreter."""
+    bare = min(_run_cpu([sys.executable, "-P", "-c", ""]) for _ in range(rounds))
+    asked = min(_run_cpu([*PRODUCT, "--version"]) for _ in range(rounds))
+    print(f"fleetprompt --version: {(asked - bare) * 1000:.1f} ms CPU above a bare interpreter")
+
+
 def imports() -> None:
     """CPU of importing what the peer needs, above a bare interpreter."""
     for what in (
@@ -185,8 +219,12 @@ def imports() -> None:
 
 
 def _import_cpu(code: str) -> float:
+    return _run_cpu([sys.executable, "-W", "ignore", "-c", code])
+
+
+def _run_cpu(command: list[str]) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -194,6 +232,8 @@ def _import_cpu(code: str) -> float:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     cpu_and_wall = [("wall", 1e3, "ms"), ("CPU", 1e3, "ms")]
+    agent(rounds * 2)
+    version(rounds * 2)
     compare("spawn to first answer", spawn, rounds * 2, cpu_and_wall)
     per_call = [("wall", 1e6, "µs"), ("CPU", 1e6, "µs")]
     compare("sequential, a call", sequential, rounds, per_call)

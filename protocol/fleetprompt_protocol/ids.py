@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 """What a request, correlation, causation, call or run id may look like (protocol.md §3)."""
@@ -21,8 +21,7 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-@dataclass(frozen=True, slots=True)
-class Correlation:
+class Correlation(NamedTuple):
     """The three ids that every message, journal row and log line carries."""
 
     request_id: str

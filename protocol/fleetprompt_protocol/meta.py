@@ -7,8 +7,7 @@ is malformed is refused, one that is absent is made.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fleetprompt_protocol.errors import RequestError
 from fleetprompt_protocol.ids import Correlation, is_id, new_id
@@ -24,8 +23,7 @@ _ACTOR_TYPES = ("human", "agent", "system")
 _MAX_NAME_CHARS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     """Who asks; metadata for the timeline, never authority."""
 
     type: str
@@ -43,8 +41,7 @@ class Actor:
         return data
 
 
-@dataclass(frozen=True, slots=True)
-class CallMeta:
+class CallMeta(NamedTuple):
     """Everything that `params.meta` says, checked."""
 
     correlation: Correlation
