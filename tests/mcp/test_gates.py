@@ -282,6 +282,10 @@ async def test_no_field_that_a_model_sees_is_about_authority(project: McpProject
             ("fp_describe_workflow", {"workflow": "release"}),
             ("fp_validate_workflow", {"workflow": "release"}),
             ("fp_plan_workflow", {"workflow": "release"}),
+            ("fp_plan_workflow", {"workflow": "release", "against": ""}),
+            ("fp_validate_project_resources", {}),
+            ("fp_replay_run", {"run_id": run_id}),
+            ("fp_get_output", {"run_id": run_id, "step": "publish"}),
             ("fp_cancel_execution", {"run_id": run_id}),
         ):
             if name in {tool.name for tool in tools}:

@@ -62,6 +62,27 @@ class ValidateWorkflowOutput(DescribeWorkflowOutput):
     digest: str | None
 
 
+class ValidateProjectOutput(ToolOutput):
+    """A page of workflows with what is wrong with them, and what is wrong with the project."""
+
+    valid: bool = Field(description="Of this page and the project itself.")
+    workflows: list[dict[str, Any]]
+    problems: list[dict[str, Any]]
+    next_cursor: str | None = None
+
+
+class PlanWorkflowOutput(ToolOutput):
+    """What a run would do; of an invalid workflow the problems."""
+
+    workflow_id: str
+    valid: bool
+    sha256: str
+    digest: str | None
+    steps: list[dict[str, Any]]
+    permissions: list[dict[str, Any]]
+    problems: list[dict[str, Any]]
+
+
 class StepOutput(ToolOutput):
     """One step of a run."""
 
@@ -121,6 +142,26 @@ class CancelOutput(ToolOutput):
     run_id: str
     accepted: bool
     status: str
+
+
+class GetOutputOutput(ToolOutput):
+    """What an attempt of a step wrote."""
+
+    run_id: str
+    step_path: str
+    step_id: str
+    status: str
+    attempt: int
+    attempts: list[int] = Field(description="Those that have left output.")
+    channels: dict[str, Any]
+
+
+class ReplayRunOutput(ToolOutput):
+    """Whether a run's journal would lead to the same decisions again."""
+
+    run_id: str
+    ok: bool
+    events: int
 
 
 class RunSummary(ToolOutput):

@@ -149,6 +149,7 @@ TOOLS: dict[str, Tool] = {
             "plans",
             "ValidateProjectInput",
             read_only=True,
+            output_model="ValidateProjectOutput",
         ),
         Tool(
             "fp_plan_workflow",
@@ -157,6 +158,7 @@ TOOLS: dict[str, Tool] = {
             "plans",
             "PlanWorkflowInput",
             read_only=True,
+            output_model="PlanWorkflowOutput",
         ),
         Tool(
             "fp_run_workflow",
@@ -222,6 +224,7 @@ TOOLS: dict[str, Tool] = {
             "replays",
             "GetOutputInput",
             read_only=True,
+            output_model="GetOutputOutput",
         ),
         Tool(
             "fp_replay_run",
@@ -230,6 +233,7 @@ TOOLS: dict[str, Tool] = {
             "replays",
             "ReplayRunInput",
             read_only=True,
+            output_model="ReplayRunOutput",
         ),
         Tool(
             "fp_prune_runs",

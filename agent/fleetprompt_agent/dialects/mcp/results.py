@@ -49,17 +49,23 @@ def without_authority(output: dict[str, Json], root: Path) -> dict[str, Json]:
         if following is not None:
             shown["next"] = following
     if isinstance(shown.get("events"), list):
-        shown["events"] = [_event(event) for event in shown["events"]]
+        shown["events"] = [
+            {**event, "data": _told(event.get("data") or {})} for event in shown["events"]
+        ]
+    if isinstance(shown.get("against"), dict) and "gates" in shown["against"]:
+        gates = [_told(gate) for gate in shown["against"]["gates"]]
+        shown["against"] = {**shown["against"], "gates": gates}
+    if isinstance(shown.get("difference"), dict):
+        shown["difference"] = _told(shown["difference"])
     return shown
 
 
-def _event(event: dict[str, Json]) -> dict[str, Json]:
-    data = dict(event.get("data") or {})
-    for name in _AUTHORITY:
-        data.pop(name, None)
-    if "decision" in data:
-        data["outcome"] = data.pop("decision")
-    return {**event, "data": data}
+def _told(record: dict[str, Json]) -> dict[str, Json]:
+    """What the journal has of a decision: how it went, not by which right."""
+    kept = {name: value for name, value in record.items() if name not in _AUTHORITY}
+    if "decision" in kept:
+        kept["outcome"] = kept.pop("decision")
+    return kept
 
 
 def _next(run: dict[str, Json], root: Path) -> str | None:
