@@ -35,7 +35,7 @@ from fleetprompt_indexer.catalog_rows import (
 from fleetprompt_indexer.entry import PARSER_VERSION, Status
 from fleetprompt_indexer.names import raw, shown
 from fleetprompt_indexer.scan import refusal_digest
-from fleetprompt_indexer.search import match_expression
+from fleetprompt_indexer.search import match_expression, ranked
 from fleetprompt_protocol.errors import WorkflowError
 
 if TYPE_CHECKING:
@@ -59,10 +59,6 @@ _STATUS_CONDITIONS: dict[Status, str] = {
     "unreadable": "NOT r.is_gone AND e.status = 'unreadable'",
 }
 """A validation holds for the bytes that it was made of; a root that is gone makes all stale."""
-
-_IDS_OF_ROOT = (
-    "SELECT e.entry_id FROM entries e JOIN roots r ON r.root_id = e.root_id WHERE r.path = ?"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,35 +196,29 @@ class Catalog:
             values.append(_storable(agent))
         if status is not None:
             conditions.append(_STATUS_CONDITIONS[status])
-        within: str = ""
-        bounds: tuple[bytes, ...] = ()
         if root is not None:
             conditions.append("r.path = ?")
             values.append(_bytes(root))
-            # Ranked within the root: others may hold more matches than are ranked.
-            within, bounds = f"AND rowid IN ({_IDS_OF_ROOT})", (_bytes(root),)
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         if expression is None:
+            where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
             hits = self._listed(
                 f"{where} ORDER BY e.workflow_id, r.path LIMIT ?", (*values, limit + 1)
             )
             return Found(tuple(hits[:limit]), len(hits) > limit)
-        ranked = self._read(
-            "SELECT rowid, bm25(entry_words, 8, 6, 1, 3, 3, 1) AS score FROM entry_words "  # noqa: S608  # constant parts
-            f"WHERE entry_words MATCH ? {within} LIMIT ?",
-            (expression, *bounds, MAX_RANKED + 1),
+        where = " AND ".join(["e.entry_id = w.rowid", "entry_words MATCH ?", *conditions])
+        matches = self._read(
+            "SELECT e.entry_id, e.workflow_id, e.name, e.tools, e.agents, e.input_names "  # noqa: S608  # constant parts
+            f"FROM entry_words w CROSS JOIN {JOINED} WHERE {where} LIMIT ?",
+            (expression, *values, MAX_RANKED + 1),
         )
-        is_cut = len(ranked) > MAX_RANKED
-        scores = {row[0]: row[1] for row in ranked[:MAX_RANKED]}
-        condition = " AND ".join(["e.entry_id IN (SELECT value FROM json_each(?))", *conditions])
-        ids = sorted(scores, key=lambda entry_id: (scores[entry_id], entry_id))
-        if not conditions:
-            is_cut = is_cut or len(ids) > limit
-            ids = ids[:limit]
-        found = self._listed_with_ids(f"WHERE {condition}", (json.dumps(ids), *values))
-        order = {entry_id: place for place, entry_id in enumerate(ids)}
-        found.sort(key=lambda pair: order[pair[0]])
-        return Found(tuple(item for _, item in found[:limit]), is_cut or len(found) > limit)
+        best = ranked(words, matches[:MAX_RANKED])[:limit]
+        found = dict(
+            self._listed_with_ids(
+                "WHERE e.entry_id IN (SELECT value FROM json_each(?))", (json.dumps(best),)
+            )
+        )
+        hits = [found[entry_id] for entry_id in best if entry_id in found]
+        return Found(tuple(hits), len(matches) > limit)
 
     def refused_by_code(self) -> dict[str, int]:
         """How many files were refused, by the code of their first error."""

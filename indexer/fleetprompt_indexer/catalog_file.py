@@ -68,7 +68,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX entries_status ON entries (status) WHERE status != 'unvalidated';
     CREATE VIRTUAL TABLE entry_words USING fts5 (
         workflow_id, name, description, tools, agents, input_names,
-        content = 'entries', content_rowid = 'entry_id', tokenize = 'unicode61'
+        content = 'entries', content_rowid = 'entry_id', columnsize = 0
     );
     CREATE TRIGGER entries_insert AFTER INSERT ON entries BEGIN
         INSERT INTO entry_words (rowid, workflow_id, name, description, tools, agents, input_names)

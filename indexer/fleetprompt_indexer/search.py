@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 MAX_WORDS = 16
 MAX_WORD = 64
 
@@ -22,6 +27,35 @@ def match_expression(
     if agent is not None and _has_letters(agent):
         typed.append(f"agents : {_quoted(agent)}")
     return " AND ".join(typed) or None
+
+
+def ranked(words: str, matches: Iterable[tuple[int, str, str, str, str, str]]) -> list[int]:
+    """The ids of the matches, best first.
+
+    A word counts most in the workflow's id, then in its name, its tools and agents, its inputs; one
+    that is only in the description counts least. (The index's own ranking, bm25, looks at every
+    entry that holds one of the words: half a second for a word that 100,000 entries hold.)
+
+    Args:
+        words: What was searched.
+        matches: For each its number, then id, name, tools, agents and names of inputs, as text.
+    """
+    wanted = words.casefold().split()[:MAX_WORDS]
+    whole = "-".join(wanted)
+    scored: list[tuple[int, int, str, int]] = []
+    for entry_id, workflow_id, name, tools, agents, inputs in matches:
+        fields = (
+            (8, workflow_id),
+            (6, name.casefold()),
+            (3, tools.casefold()),
+            (3, agents.casefold()),
+            (2, inputs.casefold()),
+        )
+        score = 100 if workflow_id == whole else 0
+        for word in wanted:
+            score += next((weight for weight, text in fields if word in text), 1)
+        scored.append((-score, len(name), workflow_id, entry_id))
+    return [entry_id for *_, entry_id in sorted(scored)]
 
 
 def _quoted(word: str) -> str:

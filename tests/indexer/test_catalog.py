@@ -53,9 +53,22 @@ def test_the_file_is_for_its_owner_alone(catalog: Catalog) -> None:
 
 
 def test_search_ranks_names_above_descriptions(catalog: Catalog) -> None:
-    assert hits(catalog, "release") == ["broken", "deploy", "review"]
+    assert hits(catalog, "release") == ["broken", "review", "deploy"]
     assert hits(catalog, "deploy site") == ["deploy"]
     assert hits(catalog, "deploy inbox") == []
+
+
+def test_an_entry_whose_id_was_typed_comes_first(
+    catalog: Catalog, make_repository: MakeRepository
+) -> None:
+    names = {
+        "ship.yaml": "name: Sends",
+        "a-ship.yaml": "name: ship ship",
+        "b.yaml": "name: ship it",
+    }
+    index_roots(catalog, [make_repository(names)])
+    assert hits(catalog, "ship")[0] == "ship"
+    assert hits(catalog, "A Ship")[0] == "a-ship"
 
 
 def test_the_last_word_may_be_a_beginning(catalog: Catalog) -> None:
@@ -72,7 +85,7 @@ def test_search_filters_by_tool_agent_and_status(catalog: Catalog) -> None:
     assert hits(catalog, agent="com.example.mail") == ["triage"]
     assert hits(catalog, agent="com.example") == []
     assert hits(catalog, status="invalid") == ["broken"]
-    assert hits(catalog, "release", status="unvalidated") == ["deploy", "review"]
+    assert hits(catalog, "release", status="unvalidated") == ["review", "deploy"]
     assert hits(catalog, status="valid") == []
     assert hits(catalog) == ["broken", "deploy", "review", "triage"]
 
@@ -91,7 +104,7 @@ def test_a_validation_moves_an_entry_between_statuses(catalog: Catalog) -> None:
 def test_a_search_is_bounded_and_says_when_it_is_cut(catalog: Catalog) -> None:
     found = catalog.search("release", limit=2)
     assert ([item.entry.workflow_id for item in found.hits], found.is_cut) == (
-        ["broken", "deploy"],
+        ["broken", "review"],
         True,
     )
     assert not catalog.search("release", limit=3).is_cut
