@@ -35,6 +35,7 @@ class Command:
 
 
 COMMANDS: tuple[Command, ...] = (
+    Command("init", "Write a first workflow into a repository", "init"),
     Command("list", "List the workflows of a repository", "catalog"),
     Command("search", "Find workflows in the catalog", "search"),
     Command("index", "Bring the catalog of workflows up to date", "index"),
@@ -51,6 +52,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("timeline", "Show what happened, in order", "timeline"),
     Command("logs", "Show what a step of a run wrote", "logs"),
     Command("replay", "Check that a run's journal follows from itself", "replay"),
+    Command("schema", "Print the JSON Schema of a workflow file", "schema"),
     Command("mcp-config", "Show how an MCP client is told of this repository", "mcp_config"),
     Command("schema", "Print the JSON Schema of workflow files or of the protocol", "schema"),
     Command("conformance", "Check that a program speaks the router dialect", "conformance"),

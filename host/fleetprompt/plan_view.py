@@ -73,7 +73,8 @@ def _step_lines(step: PlanStep, level: str, width: int, style: Style) -> list[st
     lines = [f"{style.paint(f'{level:>2}', 'dim')}  {style.paint(first, 'bold')}{mark}"]
     lines += [f"    {line}" for line in rest]
     for text, colour in _facts(step, style):
-        lines += [_INDENT + style.paint(line, colour) for line in fold(text, width - len(_INDENT))]
+        folded = fold(text, width - len(_INDENT))
+        lines += [_INDENT + style.paint(line, colour) if line else "" for line in folded]
     return lines
 
 

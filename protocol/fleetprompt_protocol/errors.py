@@ -88,6 +88,7 @@ CODES: dict[str, str] = {
     "root.denied": "The path lies outside the roots of this agent.",
     "platform.unsupported": "This operating system cannot run steps.",
     "agent.not_started": "The agent's process cannot be started.",
+    "init.failed": "The first files cannot be written into the repository.",
     "decision.no_terminal": "A person must decide at a terminal, and there is none.",
     "supervisor.lost": "The process that starts the steps has ended.",
 }

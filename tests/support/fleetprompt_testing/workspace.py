@@ -158,7 +158,7 @@ class Workspace:
         self.root = root
         self.home = home
         self.agents: list[AgentProcess] = []
-        (root / ".fleetprompt/workflows").mkdir(parents=True)
+        (root / ".fleetprompt/workflows").mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, text: str) -> None:
         """A workflow file."""
