@@ -17,7 +17,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from fleetprompt_agent.dialects.mcp.gates import question_of, read_answer
+from fleetprompt_agent.dialects.mcp.gates import Answer, Question, question_of, read_answer
 from fleetprompt_agent.dialects.mcp.inputs import DEFAULT_WAIT_MS, MCP_INPUTS
 from fleetprompt_agent.dialects.mcp.progress import ProgressReports
 from fleetprompt_agent.dialects.mcp.request_state import Asked, RequestStates
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from fleetprompt_agent.agent import Agent
     from fleetprompt_agent.dialects.mcp.caller import Caller
-    from fleetprompt_agent.dialects.mcp.gates import Answer
     from fleetprompt_agent.dialects.mcp.options import McpOptions
     from fleetprompt_agent.dialects.mcp.workflows import Workflows
     from fleetprompt_protocol.ids import Correlation
@@ -62,13 +61,16 @@ class ToolCalls:
         workflows: Workflows,
         is_ending: Callable[[], bool],
     ) -> None:
-        self._agent = agent
+        self.agent = agent
+        """What the tools act on."""
+        self.is_ending = is_ending
+        """Whether calls end because the connection ends."""
+        self.states = RequestStates()
+        """Of the questions that were asked."""
+        self.left: set[asyncio.Future[Any]] = set()
+        """Tasks whose call was cancelled; they end by themselves."""
         self._options = options
         self._workflows = workflows
-        self._is_ending = is_ending
-        self._states = RequestStates()
-        self._left: set[asyncio.Task[Any]] = set()
-        """Tasks whose call was cancelled; they end by themselves."""
 
     async def call(self, caller: Caller, params: dict[str, Json]) -> dict[str, Json]:
         """The result of a call, or a question of the stateless era.
@@ -123,7 +125,7 @@ class _OneCall:
         self, calls: ToolCalls, caller: Caller, correlation: Correlation, params: dict[str, Json]
     ) -> None:
         self._calls = calls
-        self._agent = calls._agent
+        self._agent = calls.agent
         self._caller = caller
         self._correlation = correlation
         self._params = params
@@ -144,7 +146,7 @@ class _OneCall:
     async def _perform_run(self, name: str, given: dict[str, Json]) -> dict[str, Json]:
         state = self._params.get("requestState")
         if state is not None:
-            asked = self._calls._states.open(state, self._params["name"], self._arguments)
+            asked = self._calls.states.open(state, self._params["name"], self._arguments)
             run = await self._take_answers(asked, self._params.get("inputResponses") or {})
         elif name == "fp_resume_run" and given.get("answer") is not None:
             run = await self._judge(given["run_id"], given["answer"])
@@ -225,13 +227,13 @@ class _OneCall:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             self._leave(task)
-            if not self._calls._is_ending():
+            if not self._calls.is_ending():
                 cancel()
             raise
 
     def _leave(self, task: asyncio.Future[Any]) -> None:
         """Let a task end by itself."""
-        left: set[Any] = self._calls._left
+        left = self._calls.left
         left.add(task)
 
         def forget(done: asyncio.Future[Any]) -> None:
@@ -243,7 +245,7 @@ class _OneCall:
 
     # Asking
 
-    async def _ask(self, gate: dict[str, Json], question: Any) -> Answer | None:
+    async def _ask(self, gate: dict[str, Json], question: Question) -> Answer | None:
         """What a person answers within the call's time."""
         left_ms = self._left_ms()
         if self._caller.elicit is None or left_ms == 0:
@@ -251,7 +253,7 @@ class _OneCall:
         fields = await self._caller.elicit(question.message, question.schema, left_ms / 1000)
         return None if fields is None else read_answer(gate, fields)
 
-    def _question(self, run: dict[str, Json], questions: dict[str, Any]) -> dict[str, Json]:
+    def _question(self, run: dict[str, Json], questions: dict[str, Question]) -> dict[str, Json]:
         asked = Asked(run["run_id"], sorted(questions))
         return {
             "resultType": "input_required",
@@ -266,7 +268,7 @@ class _OneCall:
                 }
                 for gate_id, question in questions.items()
             },
-            "requestState": self._calls._states.seal(asked, self._params["name"], self._arguments),
+            "requestState": self._calls.states.seal(asked, self._params["name"], self._arguments),
         }
 
     async def _take_answers(self, asked: Asked, responses: dict[str, Json]) -> dict[str, Json]:
@@ -302,8 +304,6 @@ class _OneCall:
                 f"Run {run_id} wants no judgement of yours; leave out `answer`. Other gates are "
                 "decided by a person.",
             )
-        from fleetprompt_agent.dialects.mcp.gates import Answer
-
         return await self._decide(
             run_id,
             gates[0]["gate_id"],

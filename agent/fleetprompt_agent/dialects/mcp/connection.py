@@ -77,11 +77,6 @@ class McpConnection:
         """Bytes that the client has not taken yet."""
         return self._outbox.queued_bytes
 
-    @property
-    def is_ending(self) -> bool:
-        """Whether calls end because the client or the agent goes, not because of a cancel."""
-        return self._is_ending
-
     async def writable(self) -> None:
         """Returns when the client keeps up again."""
         await self._outbox.wait_not_full()
