@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
 import pytest
+from fleetprompt_testing.editor import SERVER, Editor
 from fleetprompt_testing.workspace import Workspace
 
 from fleetprompt_indexer.document import compose
@@ -184,3 +185,33 @@ def test_the_schema_names_every_field_that_a_template_uses(repository: Path) -> 
     jsonschema_rs.meta.validate(schema)
     command(repository, "init")
     assert json.loads((repository / ".fleetprompt/workflow.schema.json").read_text()) == schema
+
+
+@pytest.mark.skipif(
+    SERVER is None, reason="yaml-language-server is not installed: `make test-node` does"
+)
+def test_an_editor_knows_the_language_from_the_files_first_line(repository: Path) -> None:
+    """Nothing is set in the editor: the modeline names the schema that lies beside the file."""
+    for template in TEMPLATES:
+        command(repository, "init", "--template", template)
+    folder = repository / ".fleetprompt/workflows"
+    editor = Editor(repository)
+    try:
+        for template in TEMPLATES:
+            file = folder / f"{template}.yaml"
+            text = file.read_text()
+            assert editor.open(file, text) == [], template
+            lines = text.splitlines()
+            (place,) = [n for n, line in enumerate(lines) if line.startswith("description:")]
+            assert "What the workflow is for" in editor.hover(file, place, 3)
+        text = (folder / "release.yaml").read_text()
+        other = folder / "other.yaml"
+        found = editor.open(other, text.replace("approval:", "aproval:"))
+        assert ["aproval" in item["message"] for item in found] == [True]
+        begun = text.partition("\nsteps:")[0] + "\nsteps:\n  - id: a\n    command: cli true\n    "
+        third = folder / "third.yaml"
+        editor.open(third, begun)
+        offered = editor.completions(third, begun.count("\n"), 4)
+        assert {"approval", "retry", "for_each", "if", "needs"} <= offered
+    finally:
+        editor.close()
