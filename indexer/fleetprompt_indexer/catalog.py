@@ -47,7 +47,7 @@ __all__ = ["MAX_RANKED", "Catalog", "Found", "Listed"]
 
 T = TypeVar("T")
 
-MAX_RANKED = 1_000
+MAX_RANKED = 500
 """Matches that are ranked; a search for a word that is everywhere ranks the first ones found."""
 
 _HOLDS = "(e.status = 'unvalidated' AND v.sha256 IS e.sha256)"
@@ -206,9 +206,10 @@ class Catalog:
             )
             return Found(tuple(hits[:limit]), len(hits) > limit)
         where = " AND ".join(["e.entry_id = w.rowid", "entry_words MATCH ?", *conditions])
+        tables = JOINED if conditions else "entries e"
         matches = self._read(
             "SELECT e.entry_id, e.workflow_id, e.name, e.tools, e.agents, e.input_names "  # noqa: S608  # constant parts
-            f"FROM entry_words w CROSS JOIN {JOINED} WHERE {where} LIMIT ?",
+            f"FROM entry_words w CROSS JOIN {tables} WHERE {where} LIMIT ?",
             (expression, *values, MAX_RANKED + 1),
         )
         best = ranked(words, matches[:MAX_RANKED])[:limit]
