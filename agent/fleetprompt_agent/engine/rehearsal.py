@@ -1,19 +1,22 @@
 """A rehearsal: the recorded outcomes of a run, put through another plan with the pure core.
 
-Nothing acts. A step that the recorded run performed gets the outcome that was recorded under its
-path, read anew by what the plan now says of exit codes, output and postcondition; a `flow` step is
-computed; a gate is decided as it was. What nobody can know (the outcome of a step that did not run)
-is taken as success without a result, and everything that reads it is marked as resting on it.
+Nothing acts. A step that the recorded run performed gets the outcomes that were recorded under its
+path, one for each attempt, read anew by what the plan now says of exit codes, output, postcondition
+and retries; a `flow` step is computed; a gate is decided as it was. All of it comes in the order in
+which it was recorded, since what fails first decides what is stopped. What nobody can know (the
+outcome of a step that did not run) is taken as success without a result, and everything that reads
+it is marked as resting on it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, assert_never
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Literal, Self, assert_never
 
 from fleetprompt_agent.engine.attempts import Attempts
 from fleetprompt_agent.engine.core import rendering, schedule
-from fleetprompt_agent.engine.core.apply import apply, begin
+from fleetprompt_agent.engine.core.apply import apply, begin, fold
 from fleetprompt_agent.engine.core.commands import (
     CancelStep,
     OpenGate,
@@ -27,7 +30,9 @@ from fleetprompt_agent.engine.core.events import (
     GateOpened,
     GateResolved,
     RunCreated,
+    StepCanceled,
     StepFailed,
+    StepRetryScheduled,
     StepSkipped,
     StepStarted,
     StepSucceeded,
@@ -43,7 +48,7 @@ from fleetprompt_agent.steps.reading import check_output, parse_output
 from fleetprompt_protocol.errors import FleetPromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fleetprompt_agent.engine.core.commands import Command
     from fleetprompt_agent.engine.core.events import Body, Json
@@ -81,6 +86,7 @@ class Rehearsal:
     """How a rehearsed run went."""
 
     state: RunState
+    recorded: RunState
     performed: dict[str, Performed] = field(default_factory=dict)
     """By step path; a step that did not start is not in it."""
     asked: list[Asked] = field(default_factory=list)
@@ -88,14 +94,19 @@ class Rehearsal:
     """Paths of steps whose outcome nobody can know."""
 
 
-def rehearse(recorded: RunState, plan: Plan, inputs: dict[str, Json]) -> Rehearsal:
+def rehearse(run_id: str, events: list[Event], plan: Plan, inputs: dict[str, Json]) -> Rehearsal:
     """The recorded run as it would have gone under the plan.
 
     Args:
-        recorded: The run as its journal has it, whatever became of it.
+        run_id: Whose run it is.
+        events: All of its events; whatever became of it.
         plan: What to put it through.
         inputs: Checked for the plan.
+
+    Raises:
+        JournalError: `journal.corrupt`: the events cannot be folded.
     """
+    recorded = fold(run_id, events)
     created = RunCreated(
         plan=plan_to_json(plan),
         inputs=inputs,
@@ -104,10 +115,40 @@ def rehearse(recorded: RunState, plan: Plan, inputs: dict[str, Json]) -> Rehears
         intent=recorded.intent if _is_beforehand(recorded.intent) else None,
         max_output_bytes=recorded.max_output_bytes,
     )
-    state = begin(recorded.run_id, _event(1, recorded.created_ms, created))
-    driver = _Driver(recorded, Rehearsal(state))
+    state = begin(run_id, _event(1, recorded.created_ms, created))
+    driver = _Driver(Rehearsal(state, recorded), _Record.of(events))
     driver.drive()
     return driver.rehearsal
+
+
+Outcome = StepSucceeded | StepFailed
+
+
+@dataclass(slots=True)
+class _Record:
+    """What came from outside in the recorded run, and when: by the numbers of the events."""
+
+    starts: dict[str, list[int]] = field(default_factory=dict)
+    """Of each attempt, by path."""
+    outcomes: dict[str, list[tuple[int, Outcome]]] = field(default_factory=dict)
+    """Of the attempts that ended by themselves, by path."""
+    decisions: dict[str, int] = field(default_factory=dict)
+    """By gate id."""
+
+    @classmethod
+    def of(cls, events: list[Event]) -> Self:
+        record = cls()
+        for event in events:
+            match event.body:
+                case StepStarted(path):
+                    record.starts.setdefault(path, []).append(event.seq)
+                case (StepSucceeded(path) | StepFailed(path)) as body:
+                    # What a person told, or was settled without an act, is no outcome.
+                    if path in record.starts and not (body.result or {}).get("told"):
+                        record.outcomes.setdefault(path, []).append((event.seq, body))
+                case GateResolved(gate_id):
+                    record.decisions[gate_id] = event.seq
+        return record
 
 
 def _is_beforehand(intent: str | None) -> bool:
@@ -122,21 +163,41 @@ def _event(seq: int, at_ms: int, body: Body) -> Event:
 class _Driver:
     """Performs what the core decides, with recorded outcomes in place of acts."""
 
-    def __init__(self, recorded: RunState, rehearsal: Rehearsal) -> None:
-        self.recorded = recorded
+    def __init__(self, rehearsal: Rehearsal, record: _Record) -> None:
+        self.recorded = recorded = rehearsal.recorded
+        self.record = record
         self.rehearsal = rehearsal
         self.state = rehearsal.state
         self._flow = FlowRunner()
         self._attempts = Attempts({})
         self._gates = {(gate.kind, gate.step_path): gate for gate in recorded.gates.values()}
+        self._to_come: list[tuple[int, int, Callable[[], None]]] = []
+        """What was recorded for that which is under way: `(when, number, deliver)`, a heap."""
+        self._count = 0
+        self._due: set[str] = set()
+        """Paths of retries whose time has come."""
 
     def drive(self) -> None:
-        progress = True
-        while progress and self.state.ended is None:
-            self._overrule_conditions()
-            progress = False
-            for command in decide(self.state):
-                progress |= self._perform(command)
+        """Perform until only what is under way is left, then deliver the earliest of it."""
+        while self.state.ended is None:
+            progress = True
+            while progress:
+                self._overrule_conditions()
+                progress = False
+                for command in decide(self.state):
+                    progress |= self._perform(command)
+            if not self._to_come:
+                return
+            at, _, deliver = heappop(self._to_come)
+            deliver()
+            # What was recorded without anything between came at once: nothing started in between.
+            while self._to_come and self._to_come[0][0] == at + 1:
+                at, _, deliver = heappop(self._to_come)
+                deliver()
+
+    def _later(self, recorded_at: int, deliver: Callable[[], None]) -> None:
+        self._count += 1
+        heappush(self._to_come, (recorded_at, self._count, deliver))
 
     def _emit(self, body: Body) -> None:
         apply(self.state, _event(self.state.seq + 1, self.state.last_ms, body))
@@ -156,60 +217,82 @@ class _Driver:
                 return is_due
             case StartStep():
                 step = state.startable.get(command.step_path)
-                if step is not None:
-                    self._start(step)
-                return step is not None
+                if step is None or (step.status == "retrying" and step.path not in self._due):
+                    return False
+                self._due.discard(step.path)
+                self._start(step, command.attempt)
+                return True
             case OpenGate():
                 return self._ask(command)
-            case ScheduleRetry() | CancelStep():
-                return False  # only a step's last outcome is recorded, and none is under way
+            case CancelStep(path):
+                is_running = path in state.running
+                if is_running:
+                    self._emit(StepCanceled(path, 1))
+                return is_running
+            case ScheduleRetry(path, attempt):
+                if path not in state.startable:
+                    return False
+                self._emit(StepRetryScheduled(path, attempt, state.last_ms))
+                starts = self.record.starts.get(path, [])
+                at = starts[attempt] if attempt < len(starts) else _LAST
+                self._later(at - 1, lambda: self._due.add(path))
+                return True
             case _:
                 assert_never(command)
 
     # Steps
 
-    def _start(self, step: StepState) -> None:
+    def _start(self, step: StepState, attempt: int) -> None:
         rests_on = self._unknown_reads(step)
-        was = self.recorded.steps.get(step.path)
         if step.is_composite and not rests_on:
             self.rehearsal.performed[step.path] = Performed(None, "computed")
-            self._emit(StepStarted(step.path, 1, ""))
+            self._emit(StepStarted(step.path, attempt, ""))
             return
         action = self._shown_action(step, rests_on)
-        basis, end = self._outcome(step, was, action, rests_on)
+        basis, at, end = self._outcome(step, attempt, action, rests_on)
         if end is None:
             self._mark_unknown(step)
         shown = None if isinstance(action, Exception) else action
         self.rehearsal.performed[step.path] = Performed(shown, basis, rests_on)
-        if not step.is_composite:
-            self._emit(StepStarted(step.path, 1, "", shown))
-        elif end is not None and not end.ok:
+        if step.is_composite:
             # What it consists of cannot be known: it is taken as a whole.
-            self._emit(StepFailed(step.path, 1, end.error, end.result, effect=end.effect))
+            self._emit(_as_a_whole(step, end))
             return
-        if end is None or step.is_composite:
-            self._emit(StepSucceeded(step.path, 1, {} if end is None else end.result))
+        self._emit(StepStarted(step.path, attempt, "", shown))
+        if basis == "computed":
+            self._deliver(step, end)
+        else:
+            self._later(at, lambda: self._deliver(step, end))
+
+    def _deliver(self, step: StepState, end: AttemptEnd | None) -> None:
+        if step.path not in self.state.running:
+            return  # it was stopped before
+        if end is None:
+            self._emit(StepSucceeded(step.path, step.attempt, {}))
             return
         body = judge(self.state, step, end, self.state.last_ms)
         if isinstance(body, StepUnknown):
-            body = StepFailed(step.path, 1, body.error, body.result, effect="unknown")
-        elif isinstance(body, StepFailed):
-            body = replace(body, retryable=False)
+            # Whether an outcome will be unknown is no matter of the plan.
+            body = StepFailed(step.path, step.attempt, body.error, body.result, effect="unknown")
         self._emit(body)
 
     def _outcome(
-        self, step: StepState, was: StepState | None, action: Json, rests_on: tuple[str, ...]
-    ) -> tuple[Basis, AttemptEnd | None]:
-        """How the step ends, or None when nobody can know."""
+        self, step: StepState, attempt: int, action: Json, rests_on: tuple[str, ...]
+    ) -> tuple[Basis, int, AttemptEnd | None]:
+        """How the attempt ends, and when it did; None when nobody can know."""
         if isinstance(action, FleetPromptError | rendering.RenderError):
-            return "computed", AttemptEnd(False, {}, action.to_data(), "none", 0.0)
+            return "computed", 0, AttemptEnd(False, {}, action.to_data(), "none", 0.0)
         if step.step.tool_id in FLOW_TOOLS and not rests_on:
-            done = self._flow.perform(self._attempts.request(self.state, step, 1))
-            return "computed", AttemptEnd(done.ok, done.result, done.error, done.effect, 0.0)
-        if was is None or was.status not in ("succeeded", "failed") or _is_told(was):
-            return "unknown", None
-        is_same = not rests_on and action == was.action
-        return "recorded" if is_same else "assumed", _read_anew(step.step, was)
+            done = self._flow.perform(self._attempts.request(self.state, step, attempt))
+            end = AttemptEnd(done.ok, done.result, done.error, done.effect, 0.0)
+            return "computed", 0, end
+        outcomes = self.record.outcomes.get(step.path, [])
+        if attempt > len(outcomes):
+            return "unknown", _LAST, None
+        at, body = outcomes[attempt - 1]
+        was = self.recorded.steps.get(step.path)
+        is_same = not rests_on and was is not None and action == was.action
+        return "recorded" if is_same else "assumed", at, _read_anew(step.step, body)
 
     def _shown_action(self, step: StepState, rests_on: tuple[str, ...]) -> Json:
         """The action as a journal has it, or with placeholders; or the error that prevents it."""
@@ -292,23 +375,34 @@ class _Driver:
         if recorded is None:
             self._emit(GateResolved(gate_id, "approve", "rehearsal", step_path=path))
         elif recorded.decision is not None:
+            at = self.record.decisions.get(recorded.gate_id, _LAST)
+            self._later(at, lambda: self._decide(gate_id, recorded))
+        return True
+
+    def _decide(self, gate_id: str, recorded: GateState) -> None:
+        if self.state.gates[gate_id].is_open and recorded.decision is not None:
             self._emit(
                 GateResolved(
                     gate_id, recorded.decision, "rehearsal", recorded.reason, recorded.response,
-                    path,
+                    recorded.step_path,
                 )
             )  # fmt: skip
-        return True
 
 
-def _is_told(was: StepState) -> bool:
-    """Whether a person supplied the result: nothing says what another attempt would give."""
-    return bool(was.result.get("told"))
+_LAST = 1 << 62
+"""After everything that was recorded."""
 
 
-def _read_anew(planned: PlanStep, was: StepState) -> AttemptEnd:
+def _as_a_whole(step: StepState, end: AttemptEnd | None) -> Body:
+    if end is not None and not end.ok:
+        return StepFailed(step.path, 1, end.error, end.result, effect=end.effect)
+    return StepSucceeded(step.path, 1, {} if end is None else end.result)
+
+
+def _read_anew(planned: PlanStep, was: Outcome) -> AttemptEnd:
     """A recorded outcome as the plan now reads it: exit codes, output, schema."""
-    result, error = dict(was.result), was.error if was.status == "failed" else None
+    result: dict[str, Json] = dict(was.result or {})
+    error = was.error if isinstance(was, StepFailed) else None
     code = result.get("exit_code")
     if error is not None and error.get("code") in _READING:
         error = None

@@ -81,6 +81,8 @@ class Replay:
 
     def take(self, event: Event) -> bool:
         """Whether the event follows; nothing is taken after one that does not."""
+        if self.difference is not None:
+            return False
         try:
             if self.state is None:
                 self.state = begin(self.run_id, event)

@@ -24,14 +24,14 @@ _FIELD_NAMES = {"condition": "if", "arguments": "with"}
 _NOT_COMPARED = ("index", "name", "needs")
 
 
-def difference(recorded: RunState, rehearsal: Rehearsal) -> dict[str, Json]:
+def difference(rehearsal: Rehearsal) -> dict[str, Json]:
     """What would be otherwise, as JSON data.
 
     `steps[]`: `{step_path, step_id, change, fields, status: {before, after}, action: {before,
     after}, basis, rests_on}`; `gates[]`: `{kind, step_path, change, …}`; `outputs`: name to
     `{before, after, change}`; `counts`: steps by change.
     """
-    state = rehearsal.state
+    state, recorded = rehearsal.state, rehearsal.recorded
     paths = dict.fromkeys((*state.steps, *recorded.steps))
     steps = [_step(path, recorded, rehearsal) for path in paths]
     counts = dict.fromkeys(("same", "changed", "new", "gone"), 0)

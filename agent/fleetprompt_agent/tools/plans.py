@@ -11,7 +11,6 @@ from fleetprompt_agent.tools.workflows import validity
 from fleetprompt_protocol.errors import RequestError, WorkflowError
 
 if TYPE_CHECKING:
-    from fleetprompt_agent.engine.core.state import RunState
     from fleetprompt_agent.language.loader import Compiled
     from fleetprompt_agent.language.plan import Plan
     from fleetprompt_agent.tools.inputs import PlanWorkflowInput, ValidateProjectInput
@@ -67,7 +66,7 @@ def _known_inputs(
 
     known = dict(given.inputs)
     if given.against is not None and not known:
-        recorded = _recorded(call, plan, given).inputs
+        recorded = call.agent.engine.load(_recorded(call, plan, given)).inputs
         known = {name: value for name, value in recorded.items() if name in plan.inputs}
     missing = [name for name in plan.required_inputs if name not in known]
     if not missing:
@@ -100,33 +99,33 @@ def _against(call: Call, plan: Plan, given: PlanWorkflowInput) -> dict[str, Json
     from fleetprompt_agent.engine.rehearsal import rehearse
     from fleetprompt_agent.engine.run_difference import difference
 
-    recorded = _recorded(call, plan, given)
+    run_id = _recorded(call, plan, given)
     inputs, missing = _known_inputs(plan, given, call)
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
         raise RequestError(
             "inputs.invalid",
-            f"Run {recorded.run_id} has no value for {names}, which the workflow now requires. "
+            f"Run {run_id} has no value for {names}, which the workflow now requires. "
             "Give all inputs.",
         )
-    return difference(recorded, rehearse(recorded, plan, inputs))
+    return difference(rehearse(run_id, call.agent.engine.journal.load(run_id), plan, inputs))
 
 
-def _recorded(call: Call, plan: Plan, given: PlanWorkflowInput) -> RunState:
-    """The run that is compared with: the one that is named, else the workflow's latest.
+def _recorded(call: Call, plan: Plan, given: PlanWorkflowInput) -> str:
+    """The id of the run that is compared with: the one that is named, else the latest.
 
     Raises:
         RequestError: `run.not_found`.
     """
     engine = call.agent.engine
     if given.against:
-        return engine.load(engine.find(given.against))
+        return engine.find(given.against)
     before: tuple[int, str] | None = None
     while rows := engine.journal.list_runs(engine.project, limit=50, before=before):
         for row in rows:
             before = (row.created_ms, row.run_id)
             if row.workflow_id == plan.workflow_id:
-                return engine.load(row.run_id)
+                return row.run_id
     raise RequestError(
         "run.not_found", f"Workflow {plan.workflow_id} has no run to compare with yet."
     )
