@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test test-mcp check format lint types fuzz lock clean setup
+.PHONY: help demo test test-node test-mcp crash check format lint types fuzz lock clean setup
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,18 +24,6 @@ demo: $(STAMP) ## Index this repository, run a workflow on it, kill the agent, r
 test: $(STAMP) ## Run the tests, as many at once as there are cores
 	$(BIN)/python -m pytest -n auto
 
-NODE := tests/mcp/foreign/node
-
-test-mcp: $(STAMP) $(NODE)/node_modules/.installed ## Speak MCP with clients that others have written (needs npm)
-	$(BIN)/python -m pytest tests/mcp/foreign
-
-$(NODE)/node_modules/.installed: $(NODE)/package.json
-	@if command -v npm > /dev/null; then \
-		npm install --prefix $(NODE) --no-package-lock --no-audit --no-fund --loglevel=error && touch $@; \
-	else \
-		echo "npm is not there: the tests with Node clients are skipped."; \
-	fi
-
 check: $(STAMP) lint types test ## Format check, lint, types, tests
 
 lint: $(STAMP) ## Check format and style
@@ -45,13 +33,18 @@ lint: $(STAMP) ## Check format and style
 types: $(STAMP) ## Check types
 	$(BIN)/mypy
 
-test-node: $(STAMP) ## Host the agent from Node's vscode-jsonrpc, and the schema in a real editor server (needs npm)
-	cd tests/e2e/node && npm ci --no-audit --no-fund --silent
-	PATH="$(CURDIR)/tests/e2e/node/node_modules/.bin:$$PATH" $(BIN)/python -m pytest tests/e2e/test_foreign_client.py tests/agent/language/test_editor.py
+test-node: $(STAMP) tests/e2e/node/node_modules/.installed ## Host the agent from Node's vscode-jsonrpc, and the schema in a real editor server (needs npm)
+	PATH="$(CURDIR)/tests/e2e/node/node_modules/.bin:$$PATH" $(BIN)/python -m pytest -n auto tests/e2e/test_foreign_client.py tests/agent/language/test_editor.py tests/e2e/test_init.py
 
-test-mcp: $(STAMP) ## Serve MCP clients that others have written, and the official conformance suite (needs npm)
-	cd tests/mcp/foreign/node && npm install --no-package-lock --no-audit --no-fund --silent
-	$(BIN)/python -m pytest tests/mcp
+test-mcp: $(STAMP) tests/mcp/foreign/node/node_modules/.installed ## Serve MCP clients that others have written, and the official conformance suite (needs npm)
+	$(BIN)/python -m pytest -n auto tests/mcp
+
+%/node_modules/.installed: %/package.json
+	@if command -v npm > /dev/null; then \
+		npm ci --prefix $* --no-audit --no-fund --loglevel=error && touch $@; \
+	else \
+		echo "npm is not there: the tests that need Node are skipped."; \
+	fi
 
 crash: $(STAMP) ## Kill a real agent before and after every write of its journal (minutes)
 	CRASH=all $(BIN)/python -m pytest -n auto tests/crash

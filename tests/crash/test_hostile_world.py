@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +95,7 @@ def test_a_frozen_owner_that_wakes_up_is_fenced_out(workspace: Workspace) -> Non
     pipe = act_then_wait(workspace)
     frozen = hasty(workspace, 0.5)
     call, run_id = started(frozen, "act")
+    held = pipe.open("w")  # waits until the step reads: woken up, it may end before we write
     frozen.process.send_signal(signal.SIGSTOP)
     heir = hasty(workspace, 60)
     while (result := heir.call("fp_resume_run", {"run_id": run_id}))["status"] == "interrupted":
@@ -103,7 +104,8 @@ def test_a_frozen_owner_that_wakes_up_is_fenced_out(workspace: Workspace) -> Non
     assert (gate["kind"], gate["step_path"]) == ("unknown_outcome", "act")
     before = events(workspace, run_id)
     frozen.process.send_signal(signal.SIGCONT)
-    pipe.write_text("go\n")
+    with suppress(BrokenPipeError), held:
+        held.write("go\n")
     refused = frozen.answer(call)
     assert refused["error"]["data"]["code"] == "journal.fenced"
     assert events(workspace, run_id) == before

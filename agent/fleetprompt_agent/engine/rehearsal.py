@@ -297,7 +297,8 @@ class _Driver:
     def _shown_action(self, step: StepState, rests_on: tuple[str, ...]) -> Json:
         """The action as a journal has it, or with placeholders; or the error that prevents it."""
         if rests_on:
-            return known_action(step.step, self._known(step))
+            known = known_action(step.step, self._known(step)) or {}
+            return {key: value for key, value in known.items() if value not in (None, {})}
         try:
             return self._attempts.shown(self._attempts.request(self.state, step, 1))
         except (FleetPromptError, rendering.RenderError) as error:
