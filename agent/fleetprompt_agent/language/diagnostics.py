@@ -297,9 +297,7 @@ def _child(node: Node | None, part: str | int, depth: int) -> Node | None:
             return node.items[part]
         return None
     key = _key(node, part, depth)
-    if key is None or not isinstance(node, MapNode):
-        return None
-    return next(value for known, value in node.entries if known is key)
+    return node.get(key.text) if key is not None and isinstance(node, MapNode) else None
 
 
 def _key(node: Node | None, part: str | int, depth: int) -> ScalarNode | None:
@@ -332,9 +330,9 @@ def _head_span(node: Node) -> Span:
         if node.span.line == node.span.end_line:
             return node.span
         if isinstance(node, MapNode):
-            if not node.entries:
+            if not node.by_name:
                 return node.span
-            node = node.entries[0][0]
+            node = next(key for key, _ in node.entries)
         else:
             if not node.items:
                 return node.span

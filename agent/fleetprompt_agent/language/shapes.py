@@ -6,7 +6,7 @@ everything. What was taken out is remembered, so that nothing complains of its a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -194,7 +194,7 @@ def _inner(
     node: MapNode, location: Location, report: Report, also_supported: Collection[str]
 ) -> MapNode:
     """The map of a field without entries that have no value, or repeat what is not supported."""
-    kept = []
+    refused: list[str] = []
     for key, value in node.entries:
         where = (*location, key.text)
         step_field = STEP_FIELDS.get(key.text) if location[-1] == "defaults" else None
@@ -203,8 +203,9 @@ def _inner(
         elif isinstance(value, ScalarNode) and value.value is None:
             _refuse_empty(where, report)
         else:
-            kept.append((key, value))
-    return replace(node, entries=tuple(kept))
+            continue
+        refused.append(key.text)
+    return node.without(refused) if refused else node
 
 
 def _refuse_unsupported(location: Location, report: Report) -> None:
