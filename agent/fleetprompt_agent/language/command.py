@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleetprompt_agent.language.expressions import ExpressionError
 from fleetprompt_agent.language.templates import (
@@ -50,8 +49,7 @@ class CommandError(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """One word of a command."""
 
     value: Any
@@ -117,6 +115,8 @@ class _Splitter:
             if not self.assignments or "=" not in word:
                 self.position = simple.end()
                 return Word(word, word, word, (), None, start, self.position)
+        elif text.startswith(OPENING, start) and (whole := self._whole(start)):
+            return whole
         name = None
         if self.assignments and (assigned := _ASSIGNED.match(text, start)):
             name = assigned.group(1)
@@ -124,6 +124,23 @@ class _Splitter:
             if assigned.group(2) == ":=":
                 return self._json(name, start)
         return self._text(name, start)
+
+    def _whole(self, start: int) -> Word | None:
+        """The word that begins with `${{` when it is one expression, as most of these are."""
+        text = self.text
+        closed = closing_at(text, start + len(OPENING))
+        end = closed + len(CLOSING) if closed is not None else 0
+        if not end or (end < len(text) and text[end] not in _SPACE):
+            return None
+        try:
+            whole = parse_text(text[start:end]).whole
+        except ExpressionError:
+            return None
+        if whole is None:
+            return None
+        self.position = end
+        embedded = (whole.shifted(start),)
+        return Word(text[start:end], None, " ", embedded, None, start, end)
 
     def _json(self, name: str, start: int) -> Word:
         """`name:=JSON`, or `name:=${{ … }}`."""
@@ -252,11 +269,7 @@ class _Parts:
 
     def embed(self, span: str, whole: Embedded, offset: int) -> None:
         """One `${{ … }}`, as it is written at `offset`."""
-        self.embedded.append(
-            Embedded(
-                whole.expression, whole.start + offset, whole.end + offset, whole.inner + offset
-            )
-        )
+        self.embedded.append(whole.shifted(offset))
         self.bare.append(" ")
         self.pieces.append((True, span))
 
@@ -264,7 +277,7 @@ class _Parts:
         """The word as a template."""
         pieces = [piece for piece in self.pieces if piece[1]]
         bare = "".join(self.bare)
-        if not any(embedded for embedded, _ in pieces):
+        if not self.embedded:
             literal = "".join(text for _, text in pieces)
             return Word(literal_template(literal), literal, bare, (), name, start, end)
         template = ""

@@ -161,14 +161,17 @@ class _Compiler:
 
     def _steps(self, drafts: list[Draft]) -> tuple[PlanStep, ...]:
         compiler = StepCompiler(self.workflow, self.shapes, self.scopes, self.report)
-        steps = [compiler.compile(draft) for draft in drafts]
+        unconnected = [compiler.compile(draft) for draft in drafts]
         for draft in drafts:
             if draft.step.workflow is not None:
                 self._embed(draft)
         in_graph = self.is_graph and drafts is self.main
         unique = [draft for draft in drafts if self.by_id[draft.step.id] is draft]
         edges = connect(unique, self.report, is_graph=in_graph)
-        connected = tuple(replace(step, needs=edges.get(step.id, ())) for step in steps)
+        connected = tuple(
+            step(needs=edges.get(draft.step.id, ()))
+            for step, draft in zip(unconnected, drafts, strict=True)
+        )
         if in_graph and len(connected) > 1:
             self._warn_effects_at_start(drafts, connected)
         warn_unreachable(drafts, connected, self.report)

@@ -29,7 +29,8 @@ def connect(
     """
     by_id = {draft.step.id: draft for draft in drafts}
     edges: dict[str, tuple[Need, ...]] = {}
-    above: dict[str, set[str]] = {}
+    numbers = {name: 1 << place for place, name in enumerate(by_id)}
+    above: dict[str, int] = {}  # the steps before each one, as bits: sets would grow as the square
     for place, draft in enumerate(drafts):
         step_id = draft.step.id
         needs: dict[str, Need] = {}
@@ -39,13 +40,13 @@ def connect(
         elif not is_graph and place > 0:
             before = drafts[place - 1].step.id
             needs[before] = Need(before, "order")
-        reached = set(needs)
+        reached = 0
         for name in needs:
-            reached |= above.get(name, set())
+            reached |= numbers[name] | above.get(name, 0)
         for name in draft.references:
-            if name in by_id and name not in needs and (is_graph or name not in reached):
+            if name in by_id and name not in needs and (is_graph or not reached & numbers[name]):
                 needs[name] = Need(name, "reference")
-                reached |= {name} | above.get(name, set())
+                reached |= numbers[name] | above.get(name, 0)
         above[step_id] = reached
         edges[step_id] = tuple(needs.values())
     for cycle in _cycles(edges):

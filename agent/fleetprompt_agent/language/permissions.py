@@ -113,6 +113,8 @@ def _of_request(step: PlanStep) -> Iterator[Permission]:
 
 
 def _of_secrets(step: PlanStep, plan: Plan, destination: str) -> Iterator[Permission]:
+    if not plan.secrets:
+        return
     for template in (step.stdin, step.env, step.arguments):
         for reference in parse_template(template).references:
             handle = plan.secrets.get(str(reference.path[0])) if reference.path else None

@@ -9,9 +9,10 @@ whole `$step.path` reference; it is kept as it was written and rendered by `lang
 from __future__ import annotations
 
 import hashlib
-from dataclasses import MISSING, dataclass, field, is_dataclass
+from dataclasses import MISSING, dataclass, field
 from dataclasses import fields as dataclass_fields
 from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fleetprompt_agent.language.json_text import text_encoder
@@ -110,6 +111,12 @@ class Allow:
     write: tuple[str, ...] = ()
 
 
+# Most steps have these, and share them: what is the same object need not be compared.
+TEXT_OUTPUT = Output()
+NO_RETRY = Retry()
+NOTHING_ALLOWED = Allow()
+
+
 @dataclass(frozen=True, slots=True)
 class PlanStep:
     """One step, with every default applied."""
@@ -132,13 +139,13 @@ class PlanStep:
     """The workflow's env overlaid with the step's: name to template."""
     cwd: str | None = None
     """Relative to the run's working directory; a literal."""
-    output: Output = Output()
+    output: Output = TEXT_OUTPUT
     ok_exit_codes: tuple[int, ...] = (0,)
     timeout_s: float | None = None
     """For one attempt."""
     total_timeout_s: float | None = None
     """For all attempts and the pauses between them."""
-    retry: Retry = Retry()
+    retry: Retry = NO_RETRY
     approval: Approval | None = None
     for_each: ForEach | None = None
     side_effects: bool = False
@@ -151,7 +158,7 @@ class PlanStep:
     manual: str | None = None
     workflow: str | None = None
     """Key of the embedded plan in `Plan.workflows`, for kind `workflow`."""
-    allow: Allow = Allow()
+    allow: Allow = NOTHING_ALLOWED
     uses: tuple[str, ...] = ()
     """Files whose content belongs to the closure digest, relative to the root."""
     claims_no_effect: bool = False
@@ -232,32 +239,44 @@ def plan_to_json(plan: Plan) -> dict[str, Json]:
     return data
 
 
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+
+
 def _to_data(value: Any) -> Json:
-    kind = type(value)
+    kind: type[Any] = type(value)
+    if kind in _SCALARS:
+        return value
     if kind is list or kind is tuple:
         return [_to_data(item) for item in value]
     if kind is dict:
         return {key: _to_data(item) for key, item in value.items()}
-    if not is_dataclass(kind):
-        return value
-    data = {}
-    for name, default in _defaults_of(kind):
-        item = getattr(value, name)
-        if (item is not default and item != default) or name == "semantics":
-            data[name] = _to_data(item)
-    return data
+    names, defaults, values_of = _fields_of(kind)  # type: ignore[arg-type]  # a class is hashable
+    return {
+        name: _to_data(item)
+        for name, default, item in zip(names, defaults, values_of(value), strict=True)
+        if item is not default and item != default
+    }
 
 
 @cache
-def _defaults_of(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
-    """Each field with its default; `MISSING` for one without."""
-    return tuple(
-        (
-            item.name,
-            item.default if item.default_factory is MISSING else item.default_factory(),
-        )
-        for item in dataclass_fields(kind)
+def _fields_of(
+    kind: type[Any],
+) -> tuple[tuple[str, ...], tuple[Any, ...], Callable[[Any], tuple[Any, ...]]]:
+    """The names of a dataclass's fields, their defaults, and how to read those of one object.
+
+    The default of a field without one, or that is always written, is `MISSING`: nothing equals it.
+    """
+    fields = dataclass_fields(kind)
+    names = tuple(item.name for item in fields)
+    defaults = tuple(
+        MISSING
+        if item.name == "semantics"
+        else item.default
+        if item.default_factory is MISSING
+        else item.default_factory()
+        for item in fields
     )
+    return names, defaults, attrgetter(*names)
 
 
 def plan_digest(plan: Plan) -> str:

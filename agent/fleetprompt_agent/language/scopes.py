@@ -7,7 +7,7 @@ references are checked against what is known, and those to steps are kept as pos
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fleetprompt_agent.language.expressions import (
     ROOTS,
@@ -82,18 +82,16 @@ class Draft:
     """Its fields in the document, by canonical name, without those that were refused."""
     references: dict[str, Location] = field(default_factory=dict)
     """Steps that it reads, and where it does so first."""
+    in_finally: bool = field(init=False)
+    """Whether it stands under `finally:`."""
+    place: int = field(init=False)
+    """Its number in its list, from 0."""
 
-    @property
-    def in_finally(self) -> bool:
-        """Whether it stands under `finally:`."""
-        return self.location[0] == "finally"
-
-    @property
-    def place(self) -> int:
-        """Its number in its list, from 0."""
-        place = self.location[1]
+    def __post_init__(self) -> None:
+        field, place = self.location
         assert isinstance(place, int)  # noqa: S101 - a list's location
-        return place
+        self.in_finally = field == "finally"
+        self.place = place
 
     @property
     def item_name(self) -> str | None:
@@ -148,8 +146,7 @@ class Draft:
         return (output if isinstance(output, str) else output.type) == "json"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a text stands."""
 
     roots: tuple[str, ...]
@@ -209,7 +206,7 @@ class Scopes:
             self._syntax(error, location, (source, offset + error.start, offset + error.end))
             return None
         part = Embedded(expression, offset, offset + len(inner), offset)
-        kind = self._embedded(part, source, location, place, is_shorthand=shorthand is not None)
+        kind = self._embedded(part, source, location, place, shorthand is not None)
         if kind is not None and kind != wanted[0]:
             message = f"`{location[-1]}` gives {wanted[1]}; this gives {_article(kind)}"
             self._report.add("expression.type", message, location)
@@ -218,8 +215,9 @@ class Scopes:
     def template(self, node: Node | None, location: Location, place: Place) -> None:
         """Check every text beneath a node."""
         match node:
-            case ScalarNode(value=str(text)):
-                self.text(text, location, place)
+            case ScalarNode():
+                if isinstance(node.value, str):
+                    self.text(node.value, location, place)
             case ListNode(items=items):
                 for number, item in enumerate(items):
                     self.template(item, (*location, number), place)
@@ -236,6 +234,8 @@ class Scopes:
 
     def text(self, text: str, location: Location, place: Place) -> None:
         """Check one text."""
+        if "$" not in text:
+            return
         try:
             parsed = parse_text(text)
         except ExpressionError as error:
@@ -274,30 +274,33 @@ class Scopes:
         text: str,
         location: Location,
         place: Place,
-        *,
         is_shorthand: bool | None = None,
     ) -> str | None:
         """Check one expression; its type as far as it is known."""
+        expression, start, end, inner = part
         if is_shorthand is None:
-            is_shorthand = part.inner == part.start
+            is_shorthand = inner == start
         before = len(self._report)
-        for reference in part.expression.references:
+        references = expression.references
+        for reference in references:
             if is_shorthand:
-                fragment = (text, part.start, part.end)
+                fragment = (text, start, end)
             else:
-                fragment = (text, part.inner + reference.start, part.inner + reference.end)
-            self._check(reference, part.expression, location, fragment, place)
+                fragment = (text, inner + reference.start, inner + reference.end)
+            self._check(reference, expression, location, fragment, place)
         if len(self._report) > before:
             return None  # what is not there has no type
+        if expression.is_path and not references[0].dynamic:
+            return self._type(references[0].root, references[0].path, place)
 
         def fault(node: ExpressionNode, message: str) -> None:
-            fragment = (text, part.inner + node.start, part.inner + node.end)
+            fragment = (text, inner + node.start, inner + node.end)
             self._report.add("expression.type", message, location, fragment=fragment)
 
         def type_of(root: str, path: tuple[str | int, ...], _shorthand: bool) -> str | None:
             return self._type(root, path, place)
 
-        return infer(part.expression.tree, type_of, fault)
+        return infer(expression.tree, type_of, fault)
 
     def _type(self, root: str, path: tuple[str | int, ...], place: Place) -> str | None:
         """The type of a path that exists."""
@@ -318,6 +321,8 @@ class Scopes:
         return "int" if root == "index" and not path else None
 
     def _loose(self, bare: str, text: str, location: Location, place: Place) -> None:
+        if "$" not in bare:
+            return
         values: list[str] = []
         owner = place.owner
         if place.item and owner is not None and owner.item_name is not None:

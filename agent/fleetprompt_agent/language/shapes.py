@@ -16,7 +16,6 @@ from fleetprompt_indexer.document import ListNode, MapNode, Node, ScalarNode
 from fleetprompt_indexer.vocabulary import (
     STEP_FIELDS,
     WORKFLOW_FIELDS,
-    canonical_name,
     closest,
     fields_of,
     hint_for_key,
@@ -64,7 +63,7 @@ class Shapes:
 
     def has_unknown(self, location: Location) -> bool:
         """Whether a step has a key that the language does not know: perhaps what it should do."""
-        return any(
+        return bool(self.removed) and any(
             place[:2] == location and place[2] not in STEP_FIELDS
             for place in self.removed
             if len(place) == 3
@@ -72,7 +71,7 @@ class Shapes:
 
     def is_removed(self, location: Location, *names: str) -> bool:
         """Whether one of these fields stood at the location and was taken out."""
-        return any((*location, name) in self.removed for name in names)
+        return bool(self.removed) and any((*location, name) in self.removed for name in names)
 
 
 def read_shapes(
@@ -86,11 +85,12 @@ def read_shapes(
         also_supported: Fields to take although the vocabulary says that they are not enforced.
     """
     removed: set[Location] = set()
-    data = _plain_workflow(root, report, removed, also_supported)
+    nodes: dict[Location, dict[str, Node]] = {}
+    data = _plain_workflow(root, report, removed, nodes, also_supported)
     for _ in range(_ROUNDS):
         try:
             workflow = models.Workflow.model_validate(data)
-            return Shapes(workflow, removed, _nodes(root, removed))
+            return Shapes(workflow, removed, _without(nodes, removed))
         except ValidationError as error:
             details = error.errors(include_url=False)
             for detail in details:
@@ -102,30 +102,31 @@ def read_shapes(
     return None
 
 
-def _nodes(root: MapNode, removed: set[Location]) -> dict[Location, dict[str, Node]]:
-    found: dict[Location, dict[str, Node]] = {}
-    for name in STEP_LISTS:
-        steps = root.get(name)
-        for place, step in enumerate(steps.items if isinstance(steps, ListNode) else ()):
-            if isinstance(step, MapNode):
-                fields = ((canonical_name("step", key.text), node) for key, node in step.entries)
-                found[(name, place)] = {
-                    field: node for field, node in fields if (name, place, field) not in removed
-                }
-    return found
+def _without(
+    nodes: dict[Location, dict[str, Node]], removed: set[Location]
+) -> dict[Location, dict[str, Node]]:
+    for location in removed:
+        if len(location) == 3:  # the field of a step
+            nodes.get(location[:2], {}).pop(str(location[2]), None)
+    return nodes
 
 
 # plain data
 
 
 def _plain_workflow(
-    root: MapNode, report: Report, removed: set[Location], also_supported: Collection[str]
+    root: MapNode,
+    report: Report,
+    removed: set[Location],
+    nodes: dict[Location, dict[str, Node]],
+    also_supported: Collection[str],
 ) -> dict[str, Any]:
     data: dict[str, Any] = {}
-    for name, node in _fields(root, "workflow", (), report, removed, also_supported):
+    fields = _fields(root, "workflow", (), report, removed, also_supported)
+    for name, node in fields.items():
         if name in STEP_LISTS and isinstance(node, ListNode):
             data[name] = [
-                _plain_step(item, (name, place), report, removed, also_supported)
+                _plain_step(item, (name, place), report, removed, nodes, also_supported)
                 for place, item in enumerate(node.items)
             ]
         elif name == "version" and isinstance(node, ScalarNode) and node.value is not None:
@@ -140,12 +141,14 @@ def _plain_step(
     location: Location,
     report: Report,
     removed: set[Location],
+    nodes: dict[Location, dict[str, Node]],
     also_supported: Collection[str],
 ) -> Any:
     if not isinstance(node, MapNode):
         return node.to_python()
     fields = _fields(node, "step", location, report, removed, also_supported)
-    return {name: _plain(name, value) for name, value in fields}
+    nodes[location] = fields
+    return {name: _plain(name, value) for name, value in fields.items()}
 
 
 def _plain(name: str, node: Node) -> Any:
@@ -167,13 +170,14 @@ def _fields(
     report: Report,
     removed: set[Location],
     also_supported: Collection[str],
-) -> list[tuple[str, Node]]:
+) -> dict[str, Node]:
     """The entries by canonical name, without those that are refused."""
     table = fields_of(level)
     kept: dict[str, Node] = {}
-    for key, value in node.entries:
-        name = canonical_name(level, key.text)
-        known = table.get(name)
+    for written, (_, value) in node.by_name.items():
+        name, known = written, table.get(written)
+        if known is not None and known.canonical:
+            name, known = known.canonical, table[known.canonical]
         if known is not None and not known.supported and name not in also_supported:
             _refuse_unsupported((*location, name), report)
             removed.add((*location, name))
@@ -182,12 +186,12 @@ def _fields(
             removed.add((*location, name))
         elif name in kept:
             message = f"`{name}` stands twice, once by another name; keep `{name}`"
-            report.add("field.twice", message, (*location, key.text), on_key=True)
+            report.add("field.twice", message, (*location, written), on_key=True)
         else:
             if name in _MODELS and isinstance(value, MapNode):
                 value = _inner(value, (*location, name), report, also_supported)
             kept[name] = value
-    return list(kept.items())
+    return kept
 
 
 def _inner(

@@ -86,14 +86,16 @@ class _Checker:
 
     def of(self, node: Node) -> StaticType:
         match node:
-            case Literal(value=value):
-                return type_name(value)
+            case Path():
+                return self._path(node)
+            case Literal():
+                return type_name(node.value)
+            case Chain():
+                return self._chain(node)
             case Variable(name=name):
                 return self.type_of(name, (), False)
             case StepName(name=name):
                 return self.type_of("steps", (name,), True)
-            case Path():
-                return self._path(node)
             case Has():
                 self.of(node.path)
                 return "bool"
@@ -103,8 +105,6 @@ class _Checker:
                 return self._macro(node)
             case Unary():
                 return self._unary(node)
-            case Chain():
-                return self._chain(node)
             case Logic():
                 for operand in node.operands:
                     self._need(operand, ("bool",), f"`{node.operator}` joins true and false")

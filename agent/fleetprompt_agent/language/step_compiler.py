@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.language import plan as plans
@@ -14,6 +14,8 @@ from fleetprompt_agent.language.scopes import Place
 from fleetprompt_indexer.vocabulary import ACTION_FIELDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fleetprompt_agent.language.diagnostics import Location, Report
     from fleetprompt_agent.language.models import Ask, Output, Step, Workflow
     from fleetprompt_agent.language.plan import StepKind
@@ -46,8 +48,8 @@ class StepCompiler:
         self.scopes = scopes
         self.report = report
 
-    def compile(self, draft: Draft) -> PlanStep:
-        """The step; sound when nothing was reported, and without its edges."""
+    def compile(self, draft: Draft) -> Callable[..., PlanStep]:
+        """What makes the step of its `needs`; sound when nothing was reported."""
         step, location, action = draft.step, draft.location, draft.action
         self._check_actions(draft)
         self._check_fields(draft)
@@ -61,7 +63,8 @@ class StepCompiler:
         namespace = action.namespace if action is not None else ""
         side_effects = action is not None and action.side_effects
         is_program = namespace == "cli"
-        return PlanStep(
+        return partial(
+            PlanStep,
             id=step.id,
             index=draft.place,
             kind=_kind(step),
@@ -89,7 +92,7 @@ class StepCompiler:
             ask=self._ask(draft, still),
             manual=step.manual,
             workflow=step.workflow,
-            allow=self._allow(step) if action is not None else plans.Allow(),
+            allow=self._allow(step) if action is not None else plans.NOTHING_ALLOWED,
             uses=tuple(step.uses),
             claims_no_effect=step.side_effects is False,
         )
@@ -167,13 +170,15 @@ class StepCompiler:
         source = draft.step.postcondition
         if source is None:
             return None
-        scope = replace(place, roots=(*place.roots, "result"))
+        scope = place._replace(roots=(*place.roots, "result"))
         return self.scopes.condition(source, (*draft.location, "postcondition"), scope)
 
     # values
 
     def _output(self, draft: Draft) -> plans.Output:
         output = draft.step.output
+        if output == "text":
+            return plans.TEXT_OUTPUT
         if isinstance(output, str):
             return plans.Output(output)
         self._check_output(output, (*draft.location, "output"))
@@ -251,7 +256,7 @@ class StepCompiler:
             check_retry(retry, draft, location, self.report, side_effects=side_effects)
         elif self.defaults is not None and draft.action is not None and not side_effects:
             retry = self.defaults.retry
-        return plan_retry(retry) if retry is not None else plans.Retry()
+        return plan_retry(retry) if retry is not None else plans.NO_RETRY
 
     def _cwd(self, step: Step) -> str | None:
         if step.cwd is not None or self.defaults is None:
@@ -266,6 +271,8 @@ class StepCompiler:
         """What the step may reach: what it says itself and what is said for all."""
         sources = [self.workflow.allow, self.defaults.allow if self.defaults else None, step.allow]
         said = [allow for allow in sources if allow is not None]
+        if not said:
+            return plans.NOTHING_ALLOWED
 
         def union(name: str) -> tuple[str, ...]:
             return tuple(dict.fromkeys(item for allow in said for item in getattr(allow, name)))

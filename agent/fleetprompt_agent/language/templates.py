@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from fleetprompt_agent.language.expressions import (
     Expression,
@@ -35,8 +35,7 @@ _OPENING = re.compile(r"\$?\$\{\{")
 _INSIDE = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|\{|\}\}?', re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
+class Embedded(NamedTuple):
     """One `${{ expression }}`, or a whole reference."""
 
     expression: Expression
@@ -45,6 +44,12 @@ class Embedded:
     end: int
     inner: int
     """Offset in the text of the expression's own text; equal to `start` for a reference."""
+
+    def shifted(self, offset: int) -> Embedded:
+        """The same in a text that has `offset` more characters before it."""
+        return Embedded(
+            self.expression, self.start + offset, self.end + offset, self.inner + offset
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.language.actions.action import Action
@@ -115,12 +116,18 @@ def _code_with_data(literals: list[str | None]) -> list[int]:
     for place, literal in enumerate(literals):
         if literal is None:
             continue
-        base = re.sub(r"[0-9.]+$", "", posixpath.basename(literal.lower()).removesuffix(".exe"))
-        kind = _INTERPRETERS.get(base, kind)
+        kind = _interpreter(literal) or kind
         is_flag = kind is not None and re.fullmatch(_CODE_FLAGS[kind], literal)
         if is_flag and place + 1 < len(literals) and literals[place + 1] is None:
             found.append(place + 1)
     return found
+
+
+@lru_cache(maxsize=1024)
+def _interpreter(word: str) -> str | None:
+    """The kind of interpreter that a word names, if it does: `/usr/bin/python3.12`."""
+    base = posixpath.basename(word.lower()).removesuffix(".exe")
+    return _INTERPRETERS.get(re.sub(r"[0-9.]+$", "", base))
 
 
 def _warn_unexpanded(given: Given) -> None:
