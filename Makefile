@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# The tests start the agent a thousand times: Python may keep what it compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-node test-mcp crash check format lint types fuzz lock clean setup
 
 help: ## List the targets
