@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fleetprompt.agent_process import AgentProcess, agent_command
-from fleetprompt_protocol.errors import FleetPromptError, ProtocolError
+from fleetprompt_protocol.errors import FleetPromptError, OperatorError, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         WorkflowPlan,
         WorkflowSummary,
     )
+    from fleetprompt.router import Router
     from fleetprompt.session import CallOptions, DirectiveDecider, Session, ToolOutcome
 
     ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -115,11 +116,9 @@ class Client:
             router=router,
         )
         try:
-            for other in self._agents:
-                spawned = AgentProcess(other, environ=environ, stderr=self._stderr)
-                session = Session(spawned.transport, spawned.token, router=router)
-                self._others.append((spawned, session))
-                await session.open()
+            if router is not None:
+                for other in self._agents:
+                    await self._attach(other, environ, router)
             await self._session.open()
         except BaseException as error:
             await self._end_others()
@@ -130,6 +129,28 @@ class Client:
                 raise _agent_ended(code, "was ready") from None
             raise
         return self
+
+    async def _attach(
+        self, command: Sequence[str], environ: Mapping[str, str], router: Router
+    ) -> None:
+        from fleetprompt.session import Session
+
+        process = AgentProcess(command, environ=environ, stderr=self._stderr)
+        session = Session(process.transport, process.token, router=router)
+        self._others.append((process, session))
+        try:
+            await session.open()
+        except ProtocolError as error:
+            if error.code == "protocol.closed":
+                await session.close()
+                how = f"It ended with {_ending(await process.end())} before it was ready."
+            else:
+                how = error.message
+            raise OperatorError(
+                "agent.not_started",
+                f"The agent `{command[0]}` cannot be used. {how} "
+                "It has to speak the router dialect on its standard input and output.",
+            ) from None
 
     async def _end_others(self) -> None:
         others, self._others = self._others, []
@@ -512,10 +533,13 @@ def _set(given: dict[str, Json]) -> dict[str, Json]:
 
 
 def _agent_ended(code: int, before: str) -> ProtocolError:
-    how = f"exit code {code}" if code >= 0 else f"signal {-code}"
     return ProtocolError(
         "protocol.closed",
-        f"The agent ended with {how} before it {before}; its log says more. "
+        f"The agent ended with {_ending(code)} before it {before}; its log says more. "
         "Unfinished runs can be resumed.",
         details={"exit_code": code},
     )
+
+
+def _ending(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {-code}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fleetprompt.client import Client
 from fleetprompt.roots import chosen_root
 from fleetprompt.state_files import open_log
+from fleetprompt_protocol.errors import OperatorError
 
 if TYPE_CHECKING:
     import argparse
@@ -21,13 +22,47 @@ async def connected(
 ) -> AsyncIterator[Client]:
     """An open client for the command's root, whose agent logs into the state directory."""
     root = chosen_root(options.root)
+    others = [_command_line(text) for text in getattr(options, "agents", ())]
     log = open_log("agent", root)
     try:
-        client = Client(root, allow_side_effects=allow_side_effects, stderr=log, actor=_person())
+        client = Client(
+            root,
+            allow_side_effects=allow_side_effects,
+            stderr=log,
+            actor=_person(),
+            agents=others,
+        )
         async with client:
             yield client
     finally:
         os.close(log)
+
+
+def add_agent_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that brings in other agents, for steps that call their tools."""
+    parser.add_argument(
+        "--agent",
+        metavar="COMMAND",
+        action="append",
+        default=[],
+        dest="agents",
+        help="spawn this agent too, whose tools steps may call (may be given more than once)",
+    )
+
+
+def _command_line(text: str) -> list[str]:
+    """The words of an agent's command line; quotes as in a shell, and nothing else of one."""
+    import shlex
+
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise OperatorError(
+            "agent.not_started", f"`--agent {text}`: {error}. Close the quotes."
+        ) from None
+    if not words:
+        raise OperatorError("agent.not_started", "`--agent` needs the command line of an agent.")
+    return words
 
 
 def _person() -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +20,7 @@ from fleetprompt.session import CallOptions, Session
 from fleetprompt_protocol.errors import FleetPromptError
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from fleetprompt_testing.workspace import Workspace
@@ -68,6 +71,46 @@ def test_an_agent_that_ends_in_the_middle_leaves_a_question(workspace: Workspace
 def test_a_tool_that_no_agent_has_fails_the_step_without_an_effect(workspace: Workspace) -> None:
     result = run(workspace, "steps:\n  - {id: ask, tool: com.example.reviewer/nothing}\n")
     assert (result.status, result.error and result.error.code) == ("failed", "tool.not_found")
+
+
+def at_terminal(workspace: Workspace, *words: str) -> subprocess.CompletedProcess[str]:
+    return workspace.command(*words, "--json")
+
+
+def test_the_command_line_brings_other_agents_in(workspace: Workspace) -> None:
+    workspace.write(
+        "w.yaml",
+        "steps:\n  - {id: ask, command: com.example.reviewer/echo depth:=2}\n"
+        "outputs:\n  given: ${{ steps.ask.json.given }}\n",
+    )
+    agent = ("--agent", shlex.join(reviewer()))
+    assert at_terminal(workspace, "validate", "w", *agent).returncode == 0
+    assert at_terminal(workspace, "plan", "w", *agent).returncode == 0
+    alone = at_terminal(workspace, "run", "w", "--allow-side-effects")
+    assert (alone.returncode, json.loads(alone.stdout)["error"]["code"]) == (1, "tool.not_found")
+    result = at_terminal(workspace, "run", "w", "--allow-side-effects", *agent)
+    assert json.loads(result.stdout)["outputs"] == {"given": {"depth": 2}}
+    again = at_terminal(workspace, "run", "w", "--allow-side-effects", "--detach", *agent)
+    followed = at_terminal(workspace, "resume", json.loads(again.stdout)["run_id"])
+    assert json.loads(followed.stdout)["outputs"] == {"given": {"depth": 2}}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("reviewer 'a", "Close the quotes."),
+        (" ", "needs the command line of an agent"),
+        ("no-such-program --stdio", "`no-such-program` cannot be started"),
+        ("true", "`true` cannot be used. It ended with exit code 0 before it was ready."),
+    ],
+)
+def test_an_agent_that_cannot_be_brought_in_is_named(
+    workspace: Workspace, text: str, told: str
+) -> None:
+    workspace.write("w.yaml", "steps:\n  - {id: a, tool: flow:noop}\n")
+    result = at_terminal(workspace, "run", "w", "--agent", text)
+    assert result.returncode != 0
+    assert told in json.loads(result.stdout)["error"]["message"], result
 
 
 class Host:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from fleetprompt.connection import add_run_argument, connected
+from fleetprompt.connection import add_agent_argument, add_run_argument, connected
 from fleetprompt.terminal import terminal_for_decision
 from fleetprompt_protocol.errors import RequestError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def add_approve(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fleetprompt approve`."""
     add_run_argument(parser)
+    add_agent_argument(parser)
     parser.set_defaults(act=lambda options: asyncio.run(_decide(options, denial=None)))
 
 
@@ -28,6 +29,7 @@ def add_deny(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fleetprompt deny`."""
     add_run_argument(parser)
     parser.add_argument("--reason", metavar="TEXT", help="kept with the decision")
+    add_agent_argument(parser)
     parser.set_defaults(
         act=lambda options: asyncio.run(_decide(options, denial=_ask_denial(options.reason)))
     )

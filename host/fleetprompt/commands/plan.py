@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from fleetprompt.connection import connected
+from fleetprompt.connection import add_agent_argument, connected
 from fleetprompt.escaping import escape_line
 from fleetprompt.exit_codes import ExitCode
 from fleetprompt.input_arguments import InputArguments, add_input_arguments
@@ -36,6 +36,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--graph", choices=("mermaid", "dot"), help="print the graph as text of this kind"
     )
+    add_agent_argument(parser)
     parser.set_defaults(act=lambda options: asyncio.run(_plan(options)))
 
 

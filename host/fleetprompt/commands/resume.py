@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fleetprompt.connection import add_run_argument, connected
+from fleetprompt.connection import add_agent_argument, add_run_argument, connected
 from fleetprompt.terminal import terminal_at_hand, terminal_for_decision
 from fleetprompt_protocol.errors import RequestError
 
@@ -44,6 +44,7 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--complete", metavar="STEP", help="this step for a person is done")
     one.add_argument("--skip", metavar="STEP", help="skip this step for a person")
     parser.add_argument("--reason", metavar="TEXT", help="kept with the decision")
+    add_agent_argument(parser)
     parser.set_defaults(act=_resume)
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from fleetprompt.connection import connected
+from fleetprompt.connection import add_agent_argument, connected
 from fleetprompt.exit_codes import ExitCode
 from fleetprompt.input_arguments import InputArguments, add_input_arguments
 from fleetprompt.output import write_json, write_lines
@@ -42,6 +42,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detach", action="store_true", help="print the run's id and let it go on by itself"
     )
+    add_agent_argument(parser)
     import argparse as arguments
 
     parser.add_argument("--report-fd", type=int, help=arguments.SUPPRESS)

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from fleetprompt.connection import connected
+from fleetprompt.connection import add_agent_argument, connected
 from fleetprompt.escaping import escape_line
 from fleetprompt.exit_codes import ExitCode
 from fleetprompt.output import stdout_style, width_of, write_json, write_lines
@@ -30,6 +30,7 @@ def add_validate(parser: argparse.ArgumentParser) -> None:
         help="an id, or the path of a file (default: every workflow of the root)",
     )
     parser.add_argument("--sarif", action="store_true", help="print a SARIF 2.1.0 document instead")
+    add_agent_argument(parser)
     parser.set_defaults(act=lambda options: asyncio.run(_validate(options)))
 
 
