@@ -56,3 +56,9 @@ def write_json(value: Any) -> None:
     json.dump(value, sys.stdout, ensure_ascii=not is_utf8, indent=2)
     sys.stdout.write("\n")
     sys.stdout.flush()
+
+
+def write_json_line(value: Any) -> None:
+    """Write a JSON document as one line to standard output, which has more of them."""
+    sys.stdout.write(f"{json.dumps(value)}\n")
+    sys.stdout.flush()

@@ -221,19 +221,26 @@ class Catalog:
         hits = [found[entry_id] for entry_id in best if entry_id in found]
         return Found(tuple(hits), len(matches) > limit)
 
-    def refused_by_code(self) -> dict[str, int]:
-        """How many files were refused, by the code of their first error."""
+    def refused_by_code(self, wanted: Callable[[bytes], bool] | None = None) -> dict[str, int]:
+        """How many files and folders were refused, by the code of their first error.
+
+        Args:
+            wanted: Told a root's path; whether it counts. Roots that are gone never do.
+        """
         counts: dict[str, int] = {}
-        for (text,) in self._read(
-            "SELECT problems FROM entries WHERE status IN ('invalid', 'unreadable')"
-        ):
-            problems = json.loads(text)
-            code = next((p["code"] for p in problems if p["severity"] == "error"), "")
-            counts[code] = counts.get(code, 0) + 1
-        for (text,) in self._read("SELECT problems FROM roots WHERE problems != '[]'"):
-            for problem in json.loads(text):
-                if problem["severity"] == "error":
-                    counts[problem["code"]] = counts.get(problem["code"], 0) + 1
+        of_entries = self._read(
+            "SELECT r.path, e.problems FROM entries e JOIN roots r USING (root_id) "
+            "WHERE NOT r.is_gone AND e.status IN ('invalid', 'unreadable')"
+        )
+        of_roots = self._read(
+            "SELECT path, problems FROM roots WHERE NOT is_gone AND problems != '[]'"
+        )
+        for rows, most in ((of_entries, 1), (of_roots, None)):
+            for path, text in rows:
+                if wanted is None or wanted(path):
+                    errors = [p["code"] for p in json.loads(text) if p["severity"] == "error"]
+                    for code in errors[:most]:
+                        counts[code] = counts.get(code, 0) + 1
         return dict(sorted(counts.items()))
 
     # Writing
@@ -296,6 +303,12 @@ class Catalog:
                 "DO UPDATE SET walked_at = coalesce(excluded.walked_at, walked_at)",
                 (path, walked_at),
             )
+        )
+
+    def forget_scan_root(self, path: bytes) -> None:
+        """No longer look through a folder; what is known of the roots in it stays."""
+        self._write(
+            lambda connection: connection.execute("DELETE FROM scan_roots WHERE path = ?", (path,))
         )
 
     def known_paths(self) -> set[bytes]:

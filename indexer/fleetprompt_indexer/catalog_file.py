@@ -161,15 +161,22 @@ def set_aside(path: Path, reason: str) -> str:
     for ending in ("-wal", "-shm"):
         # Frames of the old file must not be taken for the new one's.
         path.with_name(path.name + ending).unlink(missing_ok=True)
-    return f"The catalog was made anew: {reason}. The old file is {aside}."
+    return (
+        f"The catalog was made anew: {reason}. The old file is {aside}. "
+        "`fleetprompt index FOLDER` looks through the folders again."
+    )
 
 
 def unavailable(path: Path, error: Exception) -> OperatorError:
     """The error that says that the catalog cannot be used at all."""
+    if isinstance(error, OSError):
+        reason, may_pass = error.strerror or "unknown error", True
+    else:
+        reason, may_pass = str(error), getattr(error, "sqlite_errorcode", None) is not None
     return OperatorError(
         "catalog.unavailable",
-        f"The catalog {path} cannot be used: {error}. Check the folder's permissions and space.",
-        retryable=True,
+        f"The catalog {path} cannot be used: {reason}. Check the folder's permissions and space.",
+        retryable=may_pass,
     )
 
 

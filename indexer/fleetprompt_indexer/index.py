@@ -46,6 +46,8 @@ class Change:
     workflow_id: str
     sha256: str | None = None
     """None for a file that is gone, or cannot be read."""
+    refused: str | None = None
+    """Code of the first error of a file that cannot be used."""
 
     def to_json(self) -> dict[str, Any]:
         """The params of a `fleetprompt.workflow.…` notification."""
@@ -83,10 +85,16 @@ class IndexSummary:
 class Progress:
     """How far an index run is."""
 
+    folders: int
+    """Folders that were looked through for roots."""
     roots: int
+    """Roots that were looked at."""
+    total: int | None
+    """Roots there are to look at; None while they are looked for."""
     found: int
+    """Workflow files in the roots that were looked at."""
     path: str
-    """The root that was looked at last, as it is shown."""
+    """The folder or root that was looked at last, as it is shown."""
 
 
 def index_roots(
@@ -104,27 +112,20 @@ def index_roots(
         roots: Folders to look through: roots themselves, or folders that hold many. None given
             means all that were given before.
         full: Look through the folders for new roots, even when that was done before, and drop
-            known roots that are gone.
-        on_progress: Called after every batch.
+            known roots, and folders given before, that are gone.
+        on_progress: Called after every batch, and now and then while roots are looked for.
         on_change: Called for every difference, after it is written.
     """
     run = _Run(catalog, on_progress, on_change)
-    tops = []
-    for root in roots:
-        top = os.path.realpath(raw(str(root)))
-        if os.path.isdir(top):  # noqa: PTH112  # bytes
-            tops.append(top)
-        else:
-            run.summary.notices.append(f"{shown(top)} is not a folder.")
-    if not tops and not run.summary.notices:
-        tops = list(catalog.scan_roots())
+    given = list(dict.fromkeys(os.path.realpath(raw(str(root))) for root in roots))
+    tops = given or list(catalog.scan_roots())
     repairs = len(catalog.notices)
     _look_through(catalog, run, tops, full=full)
     if len(catalog.notices) > repairs:
         # The file turned out to be damaged on the way: what was kept before that went with it.
-        run.summary = IndexSummary(notices=run.summary.notices)
+        run.summary = IndexSummary()
         _look_through(catalog, run, tops, full=True)
-    run.summary.refused = catalog.refused_by_code()
+    run.summary.refused = catalog.refused_by_code(lambda root: is_within(root, tops))
     run.summary.notices.extend(catalog.notices)
     return run.summary
 
@@ -134,23 +135,31 @@ def _look_through(catalog: Catalog, run: _Run, tops: list[bytes], *, full: bool)
     run.seen.clear()
     run.gone.clear()
     walked = catalog.scan_roots()
-    for top in tops:
-        if full or walked.get(top) is None:
-            catalog.remember_scan_root(top, walked_at=None)
-            known = catalog.known_paths()
-            for path in discover(top):
-                if path not in known:
-                    run.look_at(KnownRoot(0, path, None, None, is_gone=False))
-            run.flush()
-            catalog.remember_scan_root(top, walked_at=int(time.time()))
-    new = run.seen.copy()
+    due = [top for top in tops if full or walked.get(top) is None]
+    readable = [top for top in due if run.can_look_through(top)]
+    for top in readable:
+        catalog.remember_scan_root(top, walked_at=None)
+    known = catalog.known_paths() if readable or run.is_followed else set()
+    new: dict[bytes, None] = {}
+    for top in readable:
+        found = discover(top, on_folders=run.walk_reporter(new))
+        new.update((path, None) for path in found if path not in known)
+    if run.is_followed:
+        run.total = len(new) + sum(is_within(path, tops) for path in known)
+    for path in new:
+        run.look_at(KnownRoot(0, path, None, None, is_gone=False))
+    run.flush()
+    for top in readable:
+        catalog.remember_scan_root(top, walked_at=int(time.time()))
     for known_root in known_roots(catalog):
-        path = known_root.path
-        if path not in new and any(_is_within(path, top) for top in tops):
+        if known_root.path not in new and is_within(known_root.path, tops):
             run.look_at(known_root)
     run.flush()
-    if full and run.gone:
+    if full:
         run.summary.removed += catalog.remove_roots(run.gone)
+        for top in due:
+            if not os.path.isdir(top):  # noqa: PTH112  # bytes
+                catalog.forget_scan_root(top)
 
 
 def index_root(catalog: Catalog, root: bytes) -> list[Change]:
@@ -190,6 +199,7 @@ class _Run:
         self.summary = IndexSummary()
         self.seen: set[bytes] = set()
         self.gone: list[bytes] = []
+        self.total: int | None = None
         self._catalog = catalog
         self._on_progress = on_progress
         self._on_change = on_change
@@ -197,6 +207,35 @@ class _Run:
         self._changes: list[Change] = []
         self._pending = 0
         self._last = b""
+        self._folders = 0
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether anybody wants to know how far the run is."""
+        return self._on_progress is not None
+
+    def can_look_through(self, top: bytes) -> bool:
+        """Whether the folder can be listed; a notice says why it cannot."""
+        try:
+            os.scandir(top).close()
+        except (OSError, ValueError) as error:
+            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else ""
+            self.summary.notices.append(f"{shown(top)} is not looked through: {reason or error}.")
+            return False
+        return True
+
+    def walk_reporter(self, found: Collection[bytes]) -> Callable[[int, bytes], None] | None:
+        """What is told of folders that are walked; None when nobody wants to know."""
+        on_progress = self._on_progress
+        if on_progress is None:
+            return None
+        before = self._folders
+
+        def report(folders: int, path: bytes) -> None:
+            self._folders = before + folders
+            on_progress(Progress(self._folders, len(found), None, 0, shown(path)))
+
+        return report
 
     def look_at(self, root: KnownRoot) -> None:
         self.summary.roots += 1
@@ -228,7 +267,10 @@ class _Run:
     def _report(self) -> None:
         if self._on_progress is not None and self._last:
             summary = self.summary
-            self._on_progress(Progress(summary.roots, summary.found, shown(self._last)))
+            path = shown(self._last)
+            self._on_progress(
+                Progress(self._folders, summary.roots, self.total, summary.found, path)
+            )
 
     def _update(self, root: KnownRoot) -> RootUpdate | None:
         now_ns = time.time_ns()
@@ -270,8 +312,9 @@ class _Run:
             self.summary.discovered += 1
         else:
             self.summary.changed += 1
+        code = next((p.code for p in entry.problems if p.severity == "error"), None)
         self._changes.append(
-            Change(kind, root.path, entry.relative, entry.workflow_id, entry.sha256)
+            Change(kind, root.path, entry.relative, entry.workflow_id, entry.sha256, code)
         )
 
     def _note_removed(self, root: KnownRoot, removed: list[bytes]) -> None:
@@ -332,5 +375,6 @@ def _entry_signature(entry: Entry, now_ns: int) -> bytes | None:
     return _kept((entry.signature,), now_ns) if entry.signature is not None else None
 
 
-def _is_within(path: bytes, top: bytes) -> bool:
-    return path == top or path.startswith(top.rstrip(b"/") + b"/")
+def is_within(path: bytes, tops: Iterable[bytes]) -> bool:
+    """Whether the path is that of one of the folders, or beneath one."""
+    return any(path == top or path.startswith(top.rstrip(b"/") + b"/") for top in tops)

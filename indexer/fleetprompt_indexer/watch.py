@@ -17,8 +17,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from fleetprompt_indexer.discovery import discover
 from fleetprompt_indexer.index import Change, index_each, index_root, known_roots
 from fleetprompt_indexer.names import FOLDER, WORKFLOWS
+from fleetprompt_protocol.errors import OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
@@ -31,6 +33,8 @@ FALLBACK_S = 5.0
 """The same where events cannot be had."""
 RETRY_S = 600.0
 """After which a watch that was refused is asked for again: asking may take most of a minute."""
+WALK_S = 600.0
+"""Between two looks for new roots in the folders that hold many: a walk may take seconds."""
 
 _STEP_MS = 10
 """Between two looks at the queue of events; 1 ms would wake the processor all the time."""
@@ -125,15 +129,38 @@ def follow_roots(
     reconcile_s: float = RECONCILE_S,
     on_notice: Callable[[str], None] | None = None,
     opener: Callable[[list[str]], Notifier] = open_notifier,
+    tops: Sequence[bytes] = (),
+    walk_s: float = WALK_S,
 ) -> Iterator[list[Change]]:
-    """`watch_roots` for a thread of its own: ends soon after `stop` is set."""
-    watch = _Watch(catalog, list(roots), reconcile_s, on_notice, opener)
+    """`watch_roots` for a thread of its own: ends soon after `stop` is set.
+
+    Args:
+        catalog: As there, like what is not named here.
+        roots: Roots to follow from the start.
+        stop: Ends it.
+        reconcile_s: Between two looks at everything.
+        on_notice: Told, in a sentence for people, when changes cannot be had as events.
+        opener: Opens the watch.
+        tops: Folders that hold roots: those that are new are followed too, in time.
+        walk_s: Between two walks of these folders.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C in the main thread, unless SIGINT has a handler of its own.
+    """
+    watch = _Watch(catalog, list(roots), reconcile_s, on_notice, opener, list(tops), walk_s)
     try:
         yield watch.start()
         while not stop.is_set():
-            changes = watch.wait(stop)
+            try:
+                changes = watch.wait(stop)
+            except OperatorError as error:
+                if not error.retryable:
+                    raise
+                watch.suffer(error)
+                continue
             if changes:
                 yield changes
+            watch.is_suffering = False
     finally:
         watch.close()
 
@@ -147,6 +174,8 @@ class _Watch:
     reconcile_s: float
     on_notice: Callable[[str], None] | None
     opener: Callable[[list[str]], Notifier]
+    tops: list[bytes]
+    walk_s: float
     notifier: Notifier | None = None
     roots_by_folder: dict[str, list[bytes]] = field(default_factory=dict)
     """Folder to the roots that an event of it, or in it, is about."""
@@ -154,11 +183,16 @@ class _Watch:
     """Root to its folders as they were when the watch began: one made anew has lost its watch."""
     reconcile_at: float = 0.0
     retry_at: float = 0.0
+    walk_at: float = 0.0
     backoff_s: float = 0.0
+    is_suffering: bool = False
+    """The catalog could not be written the last time; people were told."""
 
     def start(self) -> list[Change]:
         """Watch from now on, then look at everything: in this order nothing falls in between."""
         self._open()
+        if self.walk_at == 0.0:
+            self.walk_at = time.monotonic() + self.walk_s
         return self._reconcile()
 
     def wait(self, stop: threading.Event) -> list[Change]:
@@ -175,6 +209,8 @@ class _Watch:
                 stop.wait(self.backoff_s)
                 self.backoff_s = min(max(0.05, self.backoff_s * 2), FALLBACK_S)
                 return self.start()
+            if result == "signal":  # it takes Ctrl-C for itself
+                raise KeyboardInterrupt
             if isinstance(result, set):
                 events = result
                 self.backoff_s = 0.0
@@ -183,13 +219,33 @@ class _Watch:
             self._open()
         if time.monotonic() >= self.reconcile_at:
             changes = self._reconcile()
-            moved = any(_identify(folders) != folders for folders in self.identities.values())
+            moved = self._has_new_roots() or any(
+                _identify(folders) != folders for folders in self.identities.values()
+            )
         else:
             changes = [change for root in touched for change in index_root(self.catalog, root)]
             moved = any(self._look(root) != self.identities[root] for root in touched)
         if moved:
             changes.extend(self.start())
         return changes
+
+    def _has_new_roots(self) -> bool:
+        """Whether the folders hold roots that were not followed; from now on they are."""
+        if not self.tops or time.monotonic() < self.walk_at:
+            return False
+        before = len(self.roots)
+        self.roots = list(
+            dict.fromkeys([*self.roots, *(p for t in self.tops for p in discover(t))])
+        )
+        self.walk_at = time.monotonic() + self.walk_s
+        return len(self.roots) > before
+
+    def suffer(self, error: OperatorError) -> None:
+        """Take a disk that is full, or the like, as a pause: what is lost is found afterwards."""
+        if not self.is_suffering and self.on_notice is not None:
+            self.on_notice(f"{error} Trying again every {FALLBACK_S:g} seconds.")
+        self.is_suffering = True
+        self.reconcile_at = time.monotonic() + min(FALLBACK_S, self.reconcile_s)
 
     def close(self) -> None:
         if self.notifier is not None:

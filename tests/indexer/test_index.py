@@ -175,6 +175,23 @@ def test_a_full_run_drops_what_is_gone(
     assert [path.name for path in catalog.roots()] == ["one"]
 
 
+def test_folders_that_cannot_be_looked_through_are_told(
+    catalog: Catalog, make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    tree = make_repository({"a.yaml": "name: A"}, name="tree/one").parent
+    summary = index_roots(catalog, [tree, tmp_path / "file", tmp_path / "none"])
+    assert summary.found == 1
+    assert [notice.rpartition("through: ")[2] for notice in summary.notices] == [
+        "Not a directory.",
+        "No such file or directory.",
+    ]
+    shutil.rmtree(tree)
+    assert index_roots(catalog).notices == []
+    assert len(index_roots(catalog, full=True).notices) == 1
+    assert (index_roots(catalog, full=True).notices, catalog.roots()) == ([], [])
+
+
 def test_a_folder_that_is_no_root_any_more_lists_nothing(
     catalog: Catalog, make_repository: MakeRepository
 ) -> None:
@@ -214,7 +231,12 @@ def test_a_new_configuration_is_noticed(catalog: Catalog, make_repository: MakeR
 
 def test_refusals_are_counted_by_code(catalog: Catalog, make_repository: MakeRepository) -> None:
     root = make_repository({"a.yaml": "a: *x", "b.yaml": "a: *x", "c.yaml": b"\xff"})
-    assert index_roots(catalog, [root]).refused == {"document.alias": 2, "document.encoding": 1}
+    refused = {"document.alias": 2, "document.encoding": 1}
+    assert index_roots(catalog, [root]).refused == refused
+    other = make_repository({"d.yaml": "a: *x"})
+    assert index_roots(catalog, [other]).refused == {"document.alias": 1}, "what was asked for"
+    shutil.rmtree(other)
+    assert index_roots(catalog).refused == refused, "what is there"
 
 
 def test_a_refusal_that_stays_is_no_change(
@@ -275,9 +297,13 @@ def test_progress_is_reported(catalog: Catalog, make_repository: MakeRepository)
         make_repository({"a.yaml": "name: A"}, name=f"tree/{number}")
     reports: list[Progress] = []
     root = catalog.path.parent.parent / "tree"
+    for number in range(1000):
+        (root / f"folder{number}").mkdir()
     index_roots(catalog, [root], on_progress=reports.append)
-    assert (reports[-1].roots, reports[-1].found) == (3, 3)
-    assert reports[-1].path.startswith(str(root))
+    assert [(report.folders, report.total) for report in reports[:2]] == [(500, None), (1000, None)]
+    last = reports[-1]
+    assert (last.roots, last.total, last.found) == (3, 3, 3)
+    assert last.path.startswith(str(root))
 
 
 def test_names_not_in_utf_8_are_kept(catalog: Catalog, make_repository: MakeRepository) -> None:

@@ -16,7 +16,7 @@ from fleetprompt_indexer.catalog import Catalog
 from fleetprompt_indexer.watch import Notifier, follow_roots, open_notifier, watch_roots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from fleetprompt_indexer.index import Change
@@ -41,6 +41,11 @@ class Follower:
         self.more = threading.Condition()
         self.is_up = False
 
+    def notice(self, text: str) -> None:
+        with self.more:
+            self.notices.append(text)
+            self.more.notify_all()
+
     def until(self, holds: Callable[[], bool]) -> None:
         with self.more:
             assert self.more.wait_for(holds, BOUND_S), self.kinds()
@@ -59,6 +64,7 @@ def following(
     *roots: Path,
     reconcile_s: float = 3600,
     opener: Callable[[list[str]], Notifier] = open_notifier,
+    tops: Sequence[Path] = (),
 ) -> Iterator[Follower]:
     follower = Follower()
     stop = threading.Event()
@@ -69,8 +75,10 @@ def following(
             [os.fsencode(root) for root in roots],
             stop,
             reconcile_s=reconcile_s,
-            on_notice=follower.notices.append,
+            on_notice=follower.notice,
             opener=opener,
+            tops=[os.fsencode(top) for top in tops],
+            walk_s=0.05,
         ):
             with follower.more:
                 follower.changes.extend(changes)
@@ -202,6 +210,36 @@ def test_a_root_whose_path_is_not_utf_8_is_looked_at_from_time_to_time(
     with following(catalog, root, reconcile_s=0.05) as follower:
         (folder(root) / "a.yaml").write_text("name: A2")
         follower.until(lambda: ("changed", "a") in follower.kinds())
+
+
+def test_new_roots_beneath_a_folder_are_followed_in_time(
+    catalog: Catalog, make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    first = make_repository({"a.yaml": "name: A"}, name="tree/one")
+    with following(catalog, first, reconcile_s=0.05, tops=[tmp_path / "tree"]) as follower:
+        second = make_repository({"b.yaml": "name: B"}, name="tree/deep/two")
+        follower.until(lambda: ("discovered", "b") in follower.kinds())
+        (folder(second) / "b.yaml").write_text("name: B2")
+        follower.until(lambda: ("changed", "b") in follower.kinds())
+
+
+def test_a_catalog_that_cannot_be_written_for_a_while_is_a_pause(
+    catalog: Catalog, make_repository: MakeRepository
+) -> None:
+    root = make_repository({"a.yaml": "name: A"})
+    with following(catalog, root, reconcile_s=0.05) as follower:
+        with catalog._lock:  # SQLite's own limit gives the very error that a full disk gives
+            (pages,) = catalog._connection.execute("PRAGMA page_count").fetchone()
+            catalog._connection.execute(f"PRAGMA max_page_count = {pages}")
+        for number in range(200):
+            text = f"name: W{number}\ndescription: {'word ' * 100}"
+            (folder(root) / f"w{number}.yaml").write_text(text)
+        follower.until(lambda: follower.notices != [])
+        with catalog._lock:
+            catalog._connection.execute("PRAGMA max_page_count = 1000000")
+        follower.until(lambda: len(follower.changes) == 201)
+        (notice,) = follower.notices
+        assert "full" in notice
 
 
 def test_files_that_the_configuration_names_are_followed(

@@ -77,17 +77,20 @@ async def tell_of_workflows(agent: Agent, peer: Peer) -> None:
     from fleetprompt_indexer.watch import watch_roots
     from fleetprompt_protocol.ids import new_id
 
+    chain = new_id()
     try:
-        catalog = Catalog(open_state_dir(agent.root) / "catalog.db")
+        with Catalog(open_state_dir(agent.root) / "catalog.db") as catalog:
+            roots = [os.fsencode(agent.root)]
+            async for changes in watch_roots(catalog, roots, on_notice=_notice):
+                for change in changes:
+                    now = instant(time.time_ns() // 1_000_000)
+                    cause = Correlation(new_id(), chain)
+                    kind = f"fleetprompt.workflow.{change.kind}"
+                    signal(peer, kind, now, change.to_json(), cause)
+                await peer.writable()
     except FleetPromptError as error:
         log.warning("router.not_watching", code=error.code, message=error.message)
-        return
-    chain = new_id()
-    with catalog:
-        async for changes in watch_roots(catalog, [os.fsencode(agent.root)]):
-            for change in changes:
-                now = instant(time.time_ns() // 1_000_000)
-                cause = Correlation(new_id(), chain)
-                kind = f"fleetprompt.workflow.{change.kind}"
-                signal(peer, kind, now, change.to_json(), cause)
-            await peer.writable()
+
+
+def _notice(text: str) -> None:
+    log.warning("router.watch", text=text)
