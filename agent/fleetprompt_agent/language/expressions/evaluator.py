@@ -39,16 +39,22 @@ _ABSORBED_STEPS = 6
 def compile_node(node: Node) -> Evaluate:
     """The function that evaluates `node`."""
     match node:
-        case Literal(value=value):
+        case Path():
+            return _path(node)
+        case Literal():
+            value = node.value
             return lambda _e: value
         case Variable():
             return _variable(node)
+        case Chain():
+            return _chain(node)
+        case Local():
+            slot = node.slot
+            return lambda e: e.locals[slot]
         case StepName():
             return _step(node)
-        case Local(slot=slot):
-            return lambda e: e.locals[slot]
-        case Path():
-            return _path(node)
+        case Logic():
+            return _logic(node)
         case Has():
             return _has(node)
         case Call():
@@ -57,10 +63,6 @@ def compile_node(node: Node) -> Evaluate:
             return _macro(node)
         case Unary():
             return _unary(node)
-        case Chain():
-            return _chain(node)
-        case Logic():
-            return _logic(node)
         case Conditional():
             return _conditional(node.condition, node.then, node.otherwise)
         case ListOf():
@@ -100,8 +102,8 @@ def _step(node: StepName) -> Evaluate:
 def _path(node: Path) -> Evaluate:
     base = compile_node(node.base)
     through_null = _is_in_steps(node)
-    if all(isinstance(segment, str) for segment in node.segments):
-        fields = tuple(str(segment) for segment in node.segments)
+    fields = [segment for segment in node.segments if isinstance(segment, str)]
+    if len(fields) == len(node.segments):
 
         def fields_of(e: Evaluation) -> Any:
             value = base(e)

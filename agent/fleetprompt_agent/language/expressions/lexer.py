@@ -8,24 +8,36 @@ from typing import Any, TypeAlias
 from fleetprompt_agent.language.expressions.errors import ExpressionError
 
 Token: TypeAlias = tuple[str, Any, int, int]
-"""`(kind, value, start, end)`. The kind is `name`, `field`, `step`, `value`, `end`, or the sign
-itself. A plain tuple: lexing is half of the time that parsing takes."""
+"""`(kind, value, start, end)`. The kind is `path` (two names and more, without space between them),
+`name`, `field`, `step`, `value`, `end`, or the sign itself. A plain tuple: lexing is a third of the
+time that parsing takes."""
 
-_TOKEN = re.compile(
-    r"""((?: [ \t\r\n\f] | //[^\r\n]* )*+) (?:
-      ( [A-Za-z_][A-Za-z0-9_]*+(?!["']) )
-    | ( && | \|\| | [=!<>]= | [-+*/%!<>?:,()\[\]{}] | \.(?![0-9]) )
-    | ( \"{3}(?:[^\\]|\\.)*?\"{3} | '{3}(?:[^\\]|\\.)*?'{3}
-      | \"(?:[^\"\\\r\n]|\\.)*\" | '(?:[^'\\\r\n]|\\.)*' )
-    | ( 0[xX][0-9a-fA-F]+ | [0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)? | [0-9]+(?:[eE][+-]?[0-9]+)? )
-    | ( \$[A-Za-z_][A-Za-z0-9_-]* )
-    | ( [rR] (?: \"{3}.*?\"{3} | '{3}.*?'{3} | \"[^\"\r\n]*\" | '[^'\r\n]*' ) )
-    | ( `[A-Za-z0-9_.\-/ ]+` )
-    | ( . ) | $ )""",
-    re.VERBOSE | re.DOTALL,
-)
-"""Groups: white space and comments before it, name, sign, string, number, step, raw string, quoted
-field, and what begins no token."""
+_NAME = r"""[A-Za-z_][A-Za-z0-9_]*+(?!["'])"""
+
+
+def _tokens(names: str) -> re.Pattern[str]:
+    """A pattern whose groups are white space and comments, then `names`, a sign, or the rest.
+
+    The rest is a string, a number, a raw string, a quoted field, or what begins no token.
+    """
+    return re.compile(
+        rf"""((?: [ \t\r\n\f] | //[^\r\n]* )*+) (?:
+          ( {names} )
+        | ( && | \|\| | [=!<>]= | [-+*/%!<>?:,()\[\]{{}}] | \.(?![0-9]) )
+        | ( \"{{3}}(?:[^\\]|\\.)*?\"{{3}} | '{{3}}(?:[^\\]|\\.)*?'{{3}}
+          | \"(?:[^\"\\\r\n]|\\.)*\" | '(?:[^'\\\r\n]|\\.)*'
+          | 0[xX][0-9a-fA-F]+ | [0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)? | [0-9]+(?:[eE][+-]?[0-9]+)?
+          | [rR] (?: \"{{3}}.*?\"{{3}} | '{{3}}.*?'{{3}} | \"[^\"\r\n]*\" | '[^'\r\n]*' )
+          | `[A-Za-z0-9_.\-/ ]+`
+          | . )
+        | $ )""",
+        re.VERBOSE | re.DOTALL,
+    )
+
+
+_STEP = r"\$[A-Za-z_][A-Za-z0-9_-]*+"
+_APART = _tokens(rf"{_NAME} | {_STEP}")
+_TOGETHER = _tokens(rf"(?: {_NAME} | {_STEP} ) (?: \. {_NAME} (?! [ \t\r\n\f]* \( ) )*+")
 
 _ESCAPE = re.compile(
     r"""\\(?: (?P<plain>[abfnrtv\\?"'`]) | [xX](?P<byte>[0-9a-fA-F]{2}) | u(?P<u4>[0-9a-fA-F]{4})
@@ -40,6 +52,7 @@ _WORDS: dict[str, tuple[str, Any]] = {
     "null": ("value", None),
     "in": ("in", "in"),
 }
+_NOT_NAMES = frozenset(_WORDS)
 _RESERVED = frozenset(
     """as break const continue else for function if import let loop package namespace return var
     void while""".split()  # noqa: SIM905 - a list of words reads better as words
@@ -47,8 +60,12 @@ _RESERVED = frozenset(
 _MAX_INT = 2**63
 
 
-def tokenize(source: str) -> list[Token]:
+def tokenize(source: str, *, paths: bool = False) -> list[Token]:
     """The tokens of `source`, closed by one of kind `end`.
+
+    Args:
+        source: The text.
+        paths: Give `a.b.c` as one token; without, as five.
 
     Raises:
         ExpressionError: `syntax`, at the first character that begins no token.
@@ -56,31 +73,27 @@ def tokenize(source: str) -> list[Token]:
     tokens: list[Token] = []
     add = tokens.append
     end = 0
-    for space, name, sign, text, number, step, raw, field, bad in _TOKEN.findall(source):
+    for space, name, sign, rest in (_TOGETHER if paths else _APART).findall(source):
         start = end + len(space)
         if name:
             end = start + len(name)
-            if name in _WORDS:
+            if "." in name:
+                names = name.split(".")
+                if not _NOT_NAMES.isdisjoint(names):
+                    return tokenize(source)
+                add(("path", names, start, end))
+            elif name in _WORDS:
                 add((*_WORDS[name], start, end))
+            elif name[0] == "$":
+                add(("step", name[1:], start, end))
             else:
                 add(("name", name, start, end))
         elif sign:
             end = start + len(sign)
             add((sign, sign, start, end))
-        elif text or raw:
-            end = start + len(text or raw)
-            add(("value", _string(text, start) if text else _raw_string(raw), start, end))
-        elif number:
-            end = start + len(number)
-            add(("value", _number(number, start, end), start, end))
-        elif step:
-            end = start + len(step)
-            add(("step", step[1:], start, end))
-        elif field:
-            end = start + len(field)
-            add(("field", field[1:-1], start, end))
-        elif bad:
-            raise _no_token(source, start)
+        elif rest:
+            end = start + len(rest)
+            add(_rest(source, rest, start, end))
     add(("end", None, len(source), len(source)))
     return tokens
 
@@ -88,6 +101,21 @@ def tokenize(source: str) -> list[Token]:
 def is_reserved(name: str) -> bool:
     """Whether CEL keeps this word for itself."""
     return name in _RESERVED
+
+
+def _rest(source: str, text: str, start: int, end: int) -> Token:
+    first = text[0]
+    if first in "0123456789":
+        return "value", _number(text, start, end), start, end
+    if len(text) == 1:
+        raise _no_token(source, start)
+    if first in "\"'":
+        return "value", _string(text, start), start, end
+    if first == "`":
+        return "field", text[1:-1], start, end
+    if first == ".":
+        return "value", _number(text, start, end), start, end
+    return "value", _raw_string(text), start, end
 
 
 def _string(text: str, start: int) -> str:

@@ -63,10 +63,12 @@ def parse(source: str) -> tuple[Node, tuple[Reference, ...], int]:
     if len(source) > MAX_SOURCE_BYTES or len(source.encode(errors="replace")) > MAX_SOURCE_BYTES:
         message = f"an expression has at most {MAX_SOURCE_BYTES} bytes"
         raise ExpressionError("limit", message, 0, len(source))
-    parser = _Parser(tokenize(source))
-    tree = parser.expression()
-    if parser.kind != "end":
-        parser.unexpected("an operator or the end")
+    try:
+        parser = _Parser(tokenize(source, paths=True))
+        tree = parser.whole()
+    except ExpressionError:  # read it token by token, and say where it goes wrong
+        parser = _Parser(tokenize(source))
+        tree = parser.whole()
     return tree, tuple(parser.references), parser.slots
 
 
@@ -128,6 +130,13 @@ class _Parser:
 
     # grammar
 
+    def whole(self) -> Node:
+        """The expression that all tokens are."""
+        tree = self.expression()
+        if self.kind != "end":
+            self.unexpected("an operator or the end")
+        return tree
+
     def expression(self) -> Node:
         """`a ? b : c` or anything tighter."""
         self.nesting += 1
@@ -150,11 +159,9 @@ class _Parser:
     def binary(self, lowest: int) -> Node:
         """Operators of precedence `lowest` and tighter."""
         left = self.unary()
-        while True:
-            level = _PRECEDENCE.get(self.kind, 0)
-            if level < lowest:
-                return left
+        while (level := _PRECEDENCE.get(self.kind, 0)) >= lowest:
             left = self.logic(left, level) if level < 3 else self.chain(left, level)
+        return left
 
     def logic(self, first: Node, level: int) -> Node:
         """`first && b && c`: one node."""
@@ -187,6 +194,11 @@ class _Parser:
     def unary(self) -> Node:
         """`!a`, `-a`; a minus before a number belongs to it."""
         operator = self.kind
+        if operator == "path":
+            return self.named_path()
+        if operator == "value":
+            literal = self.literal()
+            return literal if self.kind not in (".", "[") else self.postfix(literal)
         if operator not in ("!", "-"):
             return self.postfix(self.primary())
         _, _, start, end = self.advance()
@@ -212,15 +224,11 @@ class _Parser:
         if kind == "name":
             return self.named(self.advance())
         if kind == "value":
-            _, value, start, end = self.advance()
-            if type(value) is int and value > INT_MAX:
-                raise ExpressionError("syntax", "the number does not fit 64 bits", start, end)
-            self.counted(0, start, end)
-            return Literal(value, start, end)
+            return self.literal()
         if kind == "step":
             _, name, start, end = self.advance()
             self.counted(0, start, end)
-            return Variable(name, start, end) if name in ROOTS else StepName(name, start, end)
+            return _step(name, start, end)
         if kind == "(":
             self.advance()
             inner = self.expression()
@@ -232,15 +240,28 @@ class _Parser:
             return self.map_of()
         raise self.unexpected("a value")
 
+    def literal(self) -> Node:
+        """A value as it is written."""
+        _, value, start, end = self.advance()
+        if type(value) is int and value > INT_MAX:
+            raise ExpressionError("syntax", "the number does not fit 64 bits", start, end)
+        self.counted(0, start, end)
+        return Literal(value, start, end)
+
     def named(self, token: Token) -> Node:
         """What a name begins: a loop's variable, a call, a type, a variable from outside."""
         if self.kind == "(":
             return self.call(token)
         _, name, start, end = token
+        return self.variable(name, start, end)
+
+    def variable(self, name: str, start: int, end: int) -> Node:
+        """What a name stands for where it is no call."""
         self.counted(0, start, end)
-        for known, slot in reversed(self.locals):
-            if known == name:
-                return Local(name, slot, start, end)
+        if self.locals:
+            for known, slot in reversed(self.locals):
+                if known == name:
+                    return Local(name, slot, start, end)
         if name in TYPES:
             return Literal(TYPES[name], start, end)
         if is_reserved(name):
@@ -285,15 +306,35 @@ class _Parser:
         end = self.expect("}", "`,` or `}`")[3]
         return MapOf(entries, start, end, self.counted(depth, start, end))
 
+    def named_path(self) -> Node:
+        """`a.b.c` that is one token, and what follows it."""
+        _, names, start, end = self.advance()
+        name, *segments = names
+        base_end = start + len(name)
+        base: Node
+        if name[0] == "$":
+            self.counted(0, start, base_end)
+            base = _step(name[1:], start, base_end)
+        else:
+            base = self.variable(name, start, base_end)
+        if len(segments) > MAX_SELECTORS:
+            raise _too_many_selectors(start, end)
+        if self.kind in (".", "["):
+            return self.selected(base, segments, end)
+        return self.path(base, segments, end, base.depth)
+
     def postfix(self, base: Node) -> Node:
         """`.field`, `[index]` and `.method(…)` after a value."""
         if self.kind not in (".", "["):
-            self.refer(base, [], base.end)
+            if isinstance(base, (Variable, StepName)):
+                self.refer(base, [], base.end)
             return base
-        segments: list[str | Node] = []
+        return self.selected(base, [], base.end)
+
+    def selected(self, base: Node, segments: list[str | Node], end: int) -> Node:
+        """What else is selected of `base` after `segments`, which end at `end`."""
         path_base = base
         depth = base.depth
-        end = base.end
         while True:
             if self.kind == ".":
                 self.advance()
@@ -316,8 +357,7 @@ class _Parser:
             else:
                 return self.path(path_base, segments, end, depth)
             if len(segments) > MAX_SELECTORS:
-                message = f"a path has at most {MAX_SELECTORS} selections"
-                raise ExpressionError("limit", message, path_base.start, end)
+                raise _too_many_selectors(path_base.start, end)
 
     def path(self, base: Node, segments: list[str | Node], end: int, depth: int) -> Node:
         """`base` with the segments read so far."""
@@ -331,9 +371,9 @@ class _Parser:
         """Note what a path that begins outside the expression refers to."""
         path: list[str | int] = []
         if isinstance(base, Variable):
-            root = base.name
+            root, own = base.name, 0
         elif isinstance(base, StepName):
-            root = "steps"
+            root, own = "steps", 1
             path.append(base.name)
         else:
             return
@@ -344,17 +384,8 @@ class _Parser:
                 path.append(segment.value)
             else:
                 break
-        written = len(path) - isinstance(base, StepName)
-        self.references.append(
-            Reference(
-                root,
-                tuple(path),
-                base.start,
-                end,
-                dynamic=written < len(segments),
-                shorthand=isinstance(base, StepName),
-            )
-        )
+        dynamic = len(path) - own < len(segments)
+        self.references.append(Reference(root, tuple(path), base.start, end, dynamic, own == 1))
 
     # calls
 
@@ -443,6 +474,16 @@ class _Parser:
         deepest = max(target.depth, *(body.depth for body in bodies))
         depth = self.counted(deepest, target.start, end)
         return Macro(kind, target, slot, predicate, transform, weight, target.start, end, depth)
+
+
+def _step(name: str, start: int, end: int) -> Node:
+    """What `$name` stands for."""
+    return Variable(name, start, end) if name in ROOTS else StepName(name, start, end)
+
+
+def _too_many_selectors(start: int, end: int) -> ExpressionError:
+    message = f"a path has at most {MAX_SELECTORS} selections"
+    return ExpressionError("limit", message, start, end)
 
 
 def _either(counts: tuple[int, ...]) -> str:
