@@ -53,10 +53,11 @@ _WORDS: dict[str, tuple[str, Any]] = {
     "in": ("in", "in"),
 }
 _NOT_NAMES = frozenset(_WORDS)
-_RESERVED = frozenset(
+RESERVED = frozenset(
     """as break const continue else for function if import let loop package namespace return var
     void while""".split()  # noqa: SIM905 - a list of words reads better as words
 )
+"""Words that CEL keeps for itself."""
 _MAX_INT = 2**63
 
 
@@ -74,7 +75,7 @@ def tokenize(source: str, *, paths: bool = False) -> list[Token]:
     add = tokens.append
     end = 0
     for space, name, sign, rest in (_TOGETHER if paths else _APART).findall(source):
-        start = end + len(space)
+        start = end + len(space) if space else end
         if name:
             end = start + len(name)
             if "." in name:
@@ -98,15 +99,11 @@ def tokenize(source: str, *, paths: bool = False) -> list[Token]:
     return tokens
 
 
-def is_reserved(name: str) -> bool:
-    """Whether CEL keeps this word for itself."""
-    return name in _RESERVED
-
-
 def _rest(source: str, text: str, start: int, end: int) -> Token:
     first = text[0]
     if first in "0123456789":
-        return "value", _number(text, start, end), start, end
+        value = int(text) if text.isdigit() and len(text) < 19 else _number(text, start, end)
+        return "value", value, start, end
     if len(text) == 1:
         raise _no_token(source, start)
     if first in "\"'":

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from fleetprompt_agent.language.expressions.errors import ExpressionError
 from fleetprompt_agent.language.expressions.functions import FUNCTIONS, MACROS, METHODS
-from fleetprompt_agent.language.expressions.lexer import Token, is_reserved, tokenize
+from fleetprompt_agent.language.expressions.lexer import RESERVED, Token, tokenize
 from fleetprompt_agent.language.expressions.syntax import (
     Call,
     Chain,
@@ -50,6 +50,7 @@ _PRECEDENCE = {
     **dict.fromkeys("+-", 4),
     **dict.fromkeys("*/%", 5),
 }
+_NO_VARIABLES = RESERVED | TYPES.keys()
 _SHOWN = {"end": "the end", "value": "a value", "step": "a reference"}
 _WORDS_FOR_SIGNS = {"and": "&&", "or": "||", "not": "!", "is": "==", "eq": "=="}
 
@@ -60,7 +61,8 @@ def parse(source: str) -> tuple[Node, tuple[Reference, ...], int]:
     Raises:
         ExpressionError: `syntax`, `limit`, or `unknown` (a function that does not exist).
     """
-    if len(source) > MAX_SOURCE_BYTES or len(source.encode(errors="replace")) > MAX_SOURCE_BYTES:
+    size = len(source) if source.isascii() else len(source.encode(errors="replace"))
+    if size > MAX_SOURCE_BYTES:
         message = f"an expression has at most {MAX_SOURCE_BYTES} bytes"
         raise ExpressionError("limit", message, 0, len(source))
     try:
@@ -74,6 +76,8 @@ def parse(source: str) -> tuple[Node, tuple[Reference, ...], int]:
 
 class _Parser:
     """One pass over the tokens. Every method leaves `self.token` after what it read."""
+
+    __slots__ = ("kind", "locals", "nesting", "nodes", "position", "references", "slots", "tokens")
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = tokens
@@ -103,7 +107,7 @@ class _Parser:
     def unexpected(self, wanted: str) -> NoReturn:
         """Refuse the current token."""
         kind, value, start, end = self.tokens[self.position]
-        if kind == "name" and is_reserved(value):
+        if kind == "name" and value in RESERVED:
             found = f"the reserved word `{value}`"
         else:
             found = _SHOWN.get(kind, f"`{value}`")
@@ -262,11 +266,11 @@ class _Parser:
             for known, slot in reversed(self.locals):
                 if known == name:
                     return Local(name, slot, start, end)
+        if name not in _NO_VARIABLES:
+            return Variable(name, start, end)
         if name in TYPES:
             return Literal(TYPES[name], start, end)
-        if is_reserved(name):
-            raise ExpressionError("syntax", f"`{name}` is a reserved word", start, end)
-        return Variable(name, start, end)
+        raise ExpressionError("syntax", f"`{name}` is a reserved word", start, end)
 
     def list_of(self) -> Node:
         """`[a, b,]`."""
@@ -309,7 +313,8 @@ class _Parser:
     def named_path(self) -> Node:
         """`a.b.c` that is one token, and what follows it."""
         _, names, start, end = self.advance()
-        name, *segments = names
+        name = names[0]
+        segments = names[1:]
         base_end = start + len(name)
         base: Node
         if name[0] == "$":
@@ -453,7 +458,7 @@ class _Parser:
         """`target.map(v, …)`: the variable is known in what follows it alone."""
         self.advance()
         _, variable, start, end = self.expect("name", "the name of a variable")
-        if is_reserved(variable):
+        if variable in RESERVED:
             raise ExpressionError("syntax", f"`{variable}` is a reserved word", start, end)
         slot = self.slots
         self.slots += 1
