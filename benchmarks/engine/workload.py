@@ -8,6 +8,7 @@ Only the second of two identical rounds is measured: the first one imports and w
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import resource
 import sqlite3
@@ -53,6 +54,7 @@ class Clock:
     """CPU and wall time of a block."""
 
     def __enter__(self) -> Self:
+        gc.freeze()  # as the agent does when it opens the engine
         self._cpu, self._wall = time.process_time(), time.perf_counter()
         return self
 

@@ -7,6 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from fleetprompt_agent.engine.core.schedule import run_timeout_s
+from fleetprompt_agent.record import record
+
 if TYPE_CHECKING:
     from fleetprompt_agent.engine.core.events import Body, Event
     from fleetprompt_agent.engine.core.outcomes import AttemptEnd, Stopped
@@ -42,7 +45,7 @@ class Listener(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arrived:
     """The end of an attempt, on its way into the journal."""
 
@@ -68,7 +71,9 @@ class ActiveRun:
     pending: list[Event] = field(default_factory=list)
     """Folded, but not yet committed."""
     progress: list[Progress] = field(default_factory=list)
-    """One for each pending event."""
+    """One for each pending event, when somebody listens."""
+    must_survive: bool = False
+    """Whether a power loss must not take what is pending."""
     folded_s: float = field(default_factory=time.monotonic)
     """When the last event was folded, by the monotonic clock."""
     to_launch: list[tuple[StepRequest, float | None]] = field(default_factory=list)
@@ -90,10 +95,12 @@ class ActiveRun:
     turned: asyncio.Event = field(default_factory=asyncio.Event)
     """Set after each turn that handled the run."""
 
-    @property
-    def run_id(self) -> str:
-        """The id of the run."""
-        return self.state.run_id
+    run_id: str = field(init=False)
+    limit_s: float | None = field(init=False)
+    """For the run's own time, in seconds."""
+
+    def __post_init__(self) -> None:
+        self.run_id, self.limit_s = self.state.run_id, run_timeout_s(self.state)
 
     def now_ms(self) -> int:
         """The run's clock in epoch milliseconds.
@@ -102,6 +109,12 @@ class ActiveRun:
         """
         since_s = time.monotonic() - self.folded_s
         return max(now_ms(), self.state.last_ms + int(since_s * 1000))
+
+    def take_ms(self) -> int:
+        """The run's clock for an event that is folded now."""
+        now_s = time.monotonic()
+        since_s, self.folded_s = now_s - self.folded_s, now_s
+        return max(time.time_ns() // 1_000_000, self.state.last_ms + int(since_s * 1000))
 
     def cancel_timers(self) -> None:
         """Nothing of this run wakes the loop any more."""

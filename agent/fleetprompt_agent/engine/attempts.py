@@ -90,9 +90,9 @@ class Attempts:
             from fleetprompt_agent.steps.arguments import check_argv
 
             check_argv(action["argv"], tainted)
-        caps = [planned.max_output_bytes]
+        cap = planned.max_output_bytes
         if state.max_output_bytes is not None:
-            caps.append(state.max_output_bytes)
+            cap = min(cap, state.max_output_bytes)
         return StepRequest(
             run_id=state.run_id,
             step_path=step.path,
@@ -105,7 +105,7 @@ class Attempts:
             cwd=state.cwd,
             output=planned.output,
             ok_exit_codes=planned.ok_exit_codes,
-            max_output_bytes=min(caps),
+            max_output_bytes=cap,
             idempotency_key=f"{state.run_id}/{step.path}",
             correlation=Correlation(state.request_id, state.correlation_id, cause),
             artifacts=planned.artifacts,
@@ -150,12 +150,11 @@ class Attempts:
 
     def limit_s(self, step: StepState, now_ms: int) -> float | None:
         """How long this attempt may take: its own limit, within that of all attempts."""
-        limits = []
-        if step.step.timeout_s is not None:
-            limits.append(step.step.timeout_s)
-        if step.deadline_ms is not None:
-            limits.append(max(0.0, (step.deadline_ms - now_ms) / 1000))
-        return min(limits) if limits else None
+        own = step.step.timeout_s
+        if step.deadline_ms is None:
+            return own
+        left = max(0.0, (step.deadline_ms - now_ms) / 1000)
+        return left if own is None else min(own, left)
 
     def instant(self, request: StepRequest) -> AttemptEnd | None:
         """The end of a step that waits for nothing; None for one that has to be performed."""
@@ -167,12 +166,6 @@ class Attempts:
         except FleetPromptError as error:
             return AttemptEnd(False, {}, error.to_data(), "none", 0.0)
 
-    async def _outcome(self, request: StepRequest, on_output: Progress) -> StepOutcome:
-        outcome = await self._runner(request.namespace).run(request, on_output)
-        if outcome.ok and request.artifacts:
-            outcome = await self._with_artifacts(request, outcome)
-        return outcome
-
     async def perform(
         self,
         request: StepRequest,
@@ -183,11 +176,17 @@ class Attempts:
         """How the attempt ended; it never raises, cancelled or not."""
         began = time.perf_counter()
         try:
+            runner = self._runner(request.namespace)
             if limit_s is None:
-                return _end_of(await self._outcome(request, on_output))
+                outcome = await runner.run(request, on_output)
+                if request.artifacts:
+                    outcome = await self._with_artifacts(request, outcome)
+                return _end_of(outcome)
             request = replace(request, timeout_s=limit_s)
             async with asyncio.timeout(limit_s):
-                outcome = await self._outcome(request, on_output)
+                outcome = await runner.run(request, on_output)
+                if request.artifacts:
+                    outcome = await self._with_artifacts(request, outcome)
             return _end_of(outcome)
         except TimeoutError as error:
             return _timed_out(request, limit_s, stopped_outcome(error), _since(began))
@@ -212,7 +211,9 @@ class Attempts:
             return AttemptEnd(False, {}, error_data, "unknown", _since(began))
 
     async def _with_artifacts(self, request: StepRequest, outcome: StepOutcome) -> StepOutcome:
-        """The outcome with the files that the step made, which are kept now."""
+        """The outcome with the files that the step made, which are kept now if it succeeded."""
+        if not outcome.ok:
+            return outcome
         if self._artifacts is None:
             raise RequestError("output.artifact", "This agent has no store for artifacts.")
         try:

@@ -192,7 +192,7 @@ class Engine:
             task = asyncio.ensure_future(self.cancel(other, f"replaced by run {run_id}", asker))
             self._cancels.add(task)
             task.add_done_callback(self._cancels.discard)
-        state = apply(begin(run_id, first), second)
+        state = apply(begin(run_id, first, new.plan), second)
         return run_id, ActiveRun(state, epoch, asker, self._tokens.setdefault(run_id, {}))
 
     def _join_group(self, plan: Plan, run_id: str) -> list[str]:

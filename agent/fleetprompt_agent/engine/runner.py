@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from typing import TYPE_CHECKING, assert_never
 
 from fleetprompt_agent.engine import requests, tokens
@@ -50,7 +49,7 @@ from fleetprompt_agent.engine.core.events import (
     StepUnknown,
 )
 from fleetprompt_agent.engine.core.outcomes import judge
-from fleetprompt_agent.engine.core.schedule import FINALLY_S, run_timeout_s
+from fleetprompt_agent.engine.core.schedule import FINALLY_S
 from fleetprompt_protocol.errors import FleetPromptError, JournalError
 from fleetprompt_protocol.ids import new_id
 from fleetprompt_protocol.log import get_logger
@@ -75,11 +74,13 @@ INBOX_POLL_S = 0.05
 STOP_LIMIT_S = 4.0
 """For every step to stop when the agent ends; it exits within 5 s (protocol.md §1)."""
 
-_DURABLE = (
+_DURABLE: frozenset[type[Body]] = frozenset((
     RunCreated, RunSucceeded, RunFailed, RunCanceled, RunCancelRequested, RunReopened,
     GateOpened, GateTokenIssued, GateResolved, LeaseTaken, StepUnknown,
-)  # fmt: skip
-"""Events that must survive a power loss, beside those of side-effecting steps."""
+))  # fmt: skip
+"""Events that must survive a power loss."""
+_DURABLE_IF_ACTING: frozenset[type[Body]] = frozenset((StepStarted, StepSucceeded, StepFailed))
+"""These too, of a step with side effects."""
 
 
 class Runner:
@@ -105,6 +106,8 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._dirty: dict[str, ActiveRun] = {}
         self._turn_due = False
+        self._acting = 0
+        """Number of tasks that have begun to perform a step."""
         self._stopping = False
         self._inbox_timer: asyncio.TimerHandle | None = None
         self._renew_timer: asyncio.TimerHandle | None = None
@@ -221,7 +224,8 @@ class Runner:
     def _fold_arrived(self, run: ActiveRun, item: Arrived) -> None:
         step = run.state.steps[item.step_path]
         if step.status == "running" and step.attempt == item.attempt and not run.state.is_terminal:
-            self._emit(run, judge(run.state, step, item.end, run.now_ms()))
+            now = run.now_ms() if step.deadline_ms is not None else 0
+            self._emit(run, judge(run.state, step, item.end, now))
         elif step.is_settled:
             self._emit(
                 run,
@@ -236,30 +240,30 @@ class Runner:
         event_id: str | None = None,
     ) -> None:
         state = run.state
-        who = asker or run.asker
-        path = getattr(body, "step_path", None)
+        path: str | None = getattr(body, "step_path", None)
         step = state.steps.get(path) if path is not None else None
+        cause = state.cause_event_id
+        actor_type, actor_id = "system", None
         if asker is not None:
-            cause: str | None = asker.causation_id or asker.request_id
+            cause = asker.causation_id or asker.request_id
+            actor_type, actor_id = asker.actor_type, asker.actor_id
         elif step is not None and step.started_event_id and not isinstance(body, StepStarted):
             cause = step.started_event_id
-        else:
-            cause = state.cause_event_id
         event = Event(
-            seq=state.seq + 1,
-            at_ms=run.now_ms(),
-            body=body,
-            event_id=event_id or new_id(),
-            request_id=who.request_id,
-            correlation_id=state.correlation_id,
-            causation_id=cause,
-            actor_type=who.actor_type if asker is not None else "system",
-            actor_id=who.actor_id if asker is not None else None,
-        )
+            state.seq + 1, run.take_ms(), body, event_id or new_id(),
+            (asker or run.asker).request_id, state.correlation_id, cause, actor_type, actor_id,
+        )  # fmt: skip
         apply(state, event)
-        run.folded_s = time.monotonic()
         run.pending.append(event)
-        run.progress.append(Progress(state.settled, len(state.steps)))
+        if not run.must_survive:
+            run.must_survive = type(body) in _DURABLE or (
+                step is not None
+                and type(body) in _DURABLE_IF_ACTING
+                and state.acts(step.step)
+                and not step.is_composite
+            )
+        if run.listeners or self.observers:
+            run.progress.append(Progress(state.settled, len(state.steps)))
 
     # Commands
 
@@ -389,9 +393,8 @@ class Runner:
         writing = [run for run in runs if run.pending or self._is_parking(run)]
         if not writing:
             return
-        durable = any(_must_survive(run, event) for run in writing for event in run.pending)
         try:
-            with self._journal.transaction(durable=durable):
+            with self._journal.transaction(durable=any(run.must_survive for run in writing)):
                 for run in writing:
                     self._write(run)
         except JournalError as error:
@@ -430,9 +433,11 @@ class Runner:
     def _after_commit(self, run: ActiveRun) -> None:
         events, run.pending = run.pending, []
         progress, run.progress = run.progress, []
-        for event, how_far in zip(events, progress, strict=True):
-            for listener in (*self.observers, *run.listeners):
-                listener.on_event(run.state, event, how_far)
+        run.must_survive = False
+        if progress:
+            for event, how_far in zip(events, progress, strict=True):
+                for listener in (*self.observers, *run.listeners):
+                    listener.on_event(run.state, event, how_far)
         launch, run.to_launch = run.to_launch, []
         for request, limit_s in launch:
             run.tasks[request.step_path] = self._loop.create_task(self._act(run, request, limit_s))
@@ -444,6 +449,7 @@ class Runner:
 
     async def _act(self, run: ActiveRun, request: StepRequest, limit_s: float | None) -> None:
         path = request.step_path
+        self._acting += 1
 
         def on_output(channel: str, text: str) -> None:
             for listener in list(run.listeners):
@@ -455,14 +461,20 @@ class Runner:
         run.stopped.pop(path, None)
         run.tasks.pop(path, None)
         run.arrived.append(Arrived(path, request.attempt, end))
-        self.wake(run)
+        self._acting -= 1
+        if self._acting or run.tasks or self._turn_due:
+            self.wake(run)
+            return
+        # Nothing else is under way that the turn could be shared with.
+        self._dirty[run.run_id] = run
+        self._turn()
 
     def _watch_deadline(self, run: ActiveRun) -> None:
         """The run's own clock: it stops while the run waits."""
         state = run.state
         if state.root_scope.phase == "finally" and run.finally_timer is None:
             run.finally_timer = self._loop.call_later(FINALLY_S, self._finally_over, run)
-        limit_s = run_timeout_s(state)
+        limit_s = run.limit_s
         if limit_s is None or state.cancels or run.deadline_timer is not None:
             return
         left_s = limit_s - run.state.active_ms / 1000
@@ -471,7 +483,7 @@ class Runner:
     def _deadline(self, run: ActiveRun) -> None:
         run.deadline_timer = None
         state = run.state
-        limit_s = run_timeout_s(state)
+        limit_s = run.limit_s
         if limit_s is None or state.is_terminal or state.cancels or run.parked.is_set():
             return
         idle_ms = run.now_ms() - state.last_ms if state.running or state.startable else 0
@@ -561,16 +573,6 @@ def _is_due(state: RunState, body: Body) -> bool:
         return state.finish is body
     # A gate that cannot be rendered settles its step.
     return state.settle.get(path) is body or path in state.to_gate
-
-
-def _must_survive(run: ActiveRun, event: Event) -> bool:
-    body = event.body
-    if isinstance(body, _DURABLE):
-        return True
-    if isinstance(body, StepStarted | StepSucceeded | StepFailed):
-        step = run.state.steps[body.step_path]
-        return run.state.acts(step.step) and not step.is_composite
-    return False
 
 
 def _internal(run: ActiveRun, error: Exception) -> FleetPromptError:

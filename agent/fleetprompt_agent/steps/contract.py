@@ -8,8 +8,9 @@ failure is a value (`StepOutcome.error`), not an exception. The caller applies t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from fleetprompt_agent.record import record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ call also `log`, or `partial_result` with JSON as its text. Best effort: the pie
 they stop at the output cap, and the outcome alone is consumed."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepRequest:
     """One attempt of one step, with every template rendered."""
 
@@ -61,7 +62,7 @@ class StepRequest:
     """How long the attempt may take; its caller sees to that, a routed call says it on."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepOutcome:
     """How an attempt ended."""
 

@@ -46,6 +46,8 @@ from fleetprompt_protocol.errors import JournalError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fleetprompt_agent.language.plan import Plan
+
 STEP_MOVES: dict[StepStatus, dict[str, StepStatus]] = {
     "pending": {
         StepStarted.type: "running",
@@ -110,8 +112,13 @@ def fold(run_id: str, events: Iterable[Event]) -> RunState:
     return state
 
 
-def begin(run_id: str, event: Event) -> RunState:
+def begin(run_id: str, event: Event, plan: Plan | None = None) -> RunState:
     """The state after the first event, which must be `run.created`.
+
+    Args:
+        run_id: The run.
+        event: Its first event.
+        plan: The plan in the event, when it is at hand; else it is read from there.
 
     Raises:
         JournalError: it is not, or its plan cannot be read.
@@ -120,7 +127,7 @@ def begin(run_id: str, event: Event) -> RunState:
     if not isinstance(body, RunCreated) or event.seq != 1:
         raise _corrupt(run_id, event, "a run begins with run.created")
     try:
-        plan = plan_from_json(body.plan)
+        plan = plan or plan_from_json(body.plan)
     except (KeyError, TypeError, ValueError) as error:
         raise JournalError(
             "journal.version",
@@ -165,7 +172,20 @@ def apply(state: RunState, event: Event) -> RunState:
     state.seq = event.seq
     state.last_ms = max(state.last_ms, event.at_ms)
     body = event.body
+    # Most events are those of steps: they stand first, because a match is tried case by case.
     match body:
+        case (
+            StepStarted()
+            | StepSucceeded()
+            | StepFailed()
+            | StepRetryScheduled()
+            | StepSkipped()
+            | StepCanceled()
+            | StepInterrupted()
+            | StepUnknown()
+            | StepLateResult()
+        ):
+            _step_event(state, event, body)
         case RunCreated():
             raise _corrupt(state.run_id, event, "a run is created once")
         case LeaseTaken():
@@ -192,18 +212,6 @@ def apply(state: RunState, event: Event) -> RunState:
             gate.token_hash, gate.expires_ms = body.token_hash, body.expires_ms
         case GateResolved():
             _gate_resolved(state, event, body)
-        case (
-            StepStarted()
-            | StepSucceeded()
-            | StepFailed()
-            | StepRetryScheduled()
-            | StepSkipped()
-            | StepCanceled()
-            | StepInterrupted()
-            | StepUnknown()
-            | StepLateResult()
-        ):
-            _step_event(state, event, body)
         case _:
             assert_never(body)
     return state

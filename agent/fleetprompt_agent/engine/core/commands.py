@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from fleetprompt_agent.record import record
 
 if TYPE_CHECKING:
     from fleetprompt_agent.engine.core.events import Body, GateKind, Json
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StartStep:
     """Journal `step.started`, then act."""
 
@@ -19,14 +20,14 @@ class StartStep:
     """Epoch milliseconds; a retry waits for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Settle:
     """Journal this body: it follows from the state alone, and nothing has to be done for it."""
 
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OpenGate:
     """Ask somebody. `step_path` is null for the run's `effects` gate."""
 
@@ -40,7 +41,7 @@ class OpenGate:
     expires_s: float = 7 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ScheduleRetry:
     """Journal `step.retry_scheduled`: now + `delay_s`, with up to `jitter` of it more or less."""
 
@@ -50,7 +51,7 @@ class ScheduleRetry:
     jitter: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CancelStep:
     """Stop the step; journal `step.canceled` when it has stopped."""
 

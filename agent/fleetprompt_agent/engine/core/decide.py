@@ -34,11 +34,14 @@ def decide(state: RunState) -> tuple[Command, ...]:
     commands: list[Command] = []
     if state.cancels:
         commands += _cancels(state)
-    commands += [Settle(body) for body in state.settle.values()]
-    commands += [_open_gate(state, step) for step in state.to_gate.values()]
+    if state.settle:
+        commands += [Settle(body) for body in state.settle.values()]
+    if state.to_gate:
+        commands += [_open_gate(state, step) for step in state.to_gate.values()]
     if state.held and state.effects_gate is None:
         commands.append(_effects_gate(state))
-    commands += _starts(state)
+    if state.startable:
+        commands += _starts(state)
     return tuple(commands)
 
 
@@ -53,7 +56,9 @@ def _cancels(state: RunState) -> list[Command]:
 
 
 def _starts(state: RunState) -> list[Command]:
-    free = state.plan.max_parallel - sum(not step.in_doubt for step in state.running.values())
+    free = state.plan.max_parallel
+    for step in state.running.values():
+        free -= not step.in_doubt
     commands: list[Command] = []
     for step in state.startable.values():
         if step.status == "retrying" and step.due_ms is None:

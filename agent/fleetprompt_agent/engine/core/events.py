@@ -7,9 +7,15 @@ columns: `step_path` and `attempt` have columns of their own, every other field 
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, fields
+from operator import attrgetter
 from types import NoneType
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
+
+from fleetprompt_agent.record import record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Json: TypeAlias = Any
 
@@ -24,7 +30,7 @@ Decision: TypeAlias = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunCreated:
     """The run exists; nothing has been done yet."""
 
@@ -47,7 +53,7 @@ class RunCreated:
     parent_run_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunCancelRequested:
     """Somebody wants the run to end, or its time is up."""
 
@@ -59,7 +65,7 @@ class RunCancelRequested:
     """`finally` has used up its time: it ends too."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunSucceeded:
     """The run ended well."""
 
@@ -68,7 +74,7 @@ class RunSucceeded:
     output: Json = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunFailed:
     """The run ended with an error."""
 
@@ -76,7 +82,7 @@ class RunFailed:
     error: Json = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunCanceled:
     """The run was ended on request, or by a denial."""
 
@@ -84,7 +90,7 @@ class RunCanceled:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunReopened:
     """A failed run goes on from a step, by authority."""
 
@@ -93,7 +99,7 @@ class RunReopened:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepStarted:
     """Durable before the step acts."""
 
@@ -108,7 +114,7 @@ class StepStarted:
     """Epoch milliseconds at which all attempts of the step must have ended."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepSucceeded:
     """The step did what it should; durable before its outcome is used or streamed."""
 
@@ -121,7 +127,7 @@ class StepSucceeded:
     metrics: Json = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepFailed:
     """The step ended with a known failure."""
 
@@ -136,7 +142,7 @@ class StepFailed:
     metrics: Json = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepRetryScheduled:
     """The step is tried again, not before `due_ms`."""
 
@@ -146,7 +152,7 @@ class StepRetryScheduled:
     due_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepSkipped:
     """The step does not run."""
 
@@ -156,7 +162,7 @@ class StepSkipped:
     """`condition`, `need_skipped` or `denied`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepCanceled:
     """The step was stopped because the run is being cancelled."""
 
@@ -167,7 +173,7 @@ class StepCanceled:
     result: Json = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepInterrupted:
     """The step was stopped because the agent stops; the run can be resumed."""
 
@@ -176,7 +182,7 @@ class StepInterrupted:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepUnknown:
     """Nobody can tell whether the step took effect; a person must."""
 
@@ -188,7 +194,7 @@ class StepUnknown:
     duration_ms: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepLateResult:
     """An outcome that came after the step was settled: recorded, not used."""
 
@@ -199,7 +205,7 @@ class StepLateResult:
     error: Json = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GateOpened:
     """A person (or, for `judgement`, the calling model) must decide before something goes on."""
 
@@ -220,7 +226,7 @@ class GateOpened:
     response_schema: Json = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GateTokenIssued:
     """The gate has a new token; the old one is void."""
 
@@ -230,7 +236,7 @@ class GateTokenIssued:
     expires_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GateResolved:
     """The decision. The first one wins."""
 
@@ -244,7 +250,7 @@ class GateResolved:
     step_path: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LeaseTaken:
     """A process owns the run from here on. What the last owner had in flight is in doubt."""
 
@@ -276,7 +282,7 @@ Body: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Event:
     """A body with its envelope."""
 
@@ -307,10 +313,21 @@ BODIES: dict[str, type[Body]] = {
 }  # fmt: skip
 """Body class by event type."""
 
-_DATA_FIELDS: dict[str, tuple[str, ...]] = {
-    name: tuple(field.name for field in fields(kind) if field.name not in _COLUMNS)
-    for name, kind in BODIES.items()
-}
+
+def _values_of(names: tuple[str, ...]) -> Callable[[Body], tuple[Json, ...]]:
+    """A function that gives the values of these fields, in order."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda body: tuple(getattr(body, name) for name in names)
+
+
+def _writer(kind: type[Body]) -> tuple[tuple[str, ...], Callable[[Body], tuple[Json, ...]]]:
+    names = tuple(field.name for field in fields(kind) if field.name not in _COLUMNS)
+    return names, _values_of(names)
+
+
+_WRITE = {name: _writer(kind) for name, kind in BODIES.items()}
+"""Event type to the fields that go to `data`, and what gives their values."""
 _SHAPES: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "float": (int, float), "bool": (bool,),
     "str | None": (str, NoneType), "int | None": (int, NoneType),
@@ -335,27 +352,28 @@ def _may_be_absent(field: Field[Any]) -> bool:
     return field.default is MISSING and (not shapes or NoneType in shapes)
 
 
-_READ: dict[str, dict[str, tuple[tuple[type, ...], frozenset[str]]]] = {
-    name: {
+_Known: TypeAlias = dict[str, tuple[tuple[type, ...], frozenset[str]]]
+
+
+def _reader(kind: type[Body]) -> tuple[type[Body], _Known, tuple[str, ...]]:
+    known = {
         field.name: (_shapes_of(field), _WORDS.get(str(field.type), frozenset()))
         for field in fields(kind)
     }
-    for name, kind in BODIES.items()
-}
-"""Event type to field to what it may hold: shapes, or any; and words, or any."""
-_NULLS: dict[str, tuple[str, ...]] = {
-    name: tuple(field.name for field in fields(kind) if _may_be_absent(field))
-    for name, kind in BODIES.items()
-}
+    return kind, known, tuple(field.name for field in fields(kind) if _may_be_absent(field))
+
+
+_READ = {name: _reader(kind) for name, kind in BODIES.items()}
+"""Event type to its class; what each field may hold (shapes, or any; words, or any); and the fields
+that are null when they are absent."""
 
 
 def to_columns(body: Body) -> tuple[str, str | None, int | None, dict[str, Json]]:
     """The body as `(type, step_path, attempt, data)`; fields that are null are left out."""
-    data = {}
-    for name in _DATA_FIELDS[body.type]:
-        value = getattr(body, name)
-        if value is not None:
-            data[name] = value
+    names, values_of = _WRITE[body.type]
+    data = {
+        name: value for name, value in zip(names, values_of(body), strict=True) if value is not None
+    }
     return (
         body.type,
         getattr(body, "step_path", None),
@@ -377,14 +395,14 @@ def body_from(
         data["step_path"] = step_path
     if attempt is not None:
         data["attempt"] = attempt
-    known = _READ[type_]
+    kind, known, nulls = _READ[type_]
     for name, value in data.items():
         shapes, words = known[name]
         if shapes and type(value) not in shapes:
             raise TypeError(f"{type_}.{name} is {type(value).__name__}")
         if words and value not in words:
             raise TypeError(f"{type_}.{name} is {value!r}")
-    for name in _NULLS[type_]:
+    for name in nulls:
         if name not in data:
             data[name] = None
-    return BODIES[type_](**data)
+    return kind(**data)

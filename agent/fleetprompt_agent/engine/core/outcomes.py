@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from fleetprompt_agent.engine.core import rendering
@@ -14,6 +13,7 @@ from fleetprompt_agent.engine.core.events import (
     StepSucceeded,
     StepUnknown,
 )
+from fleetprompt_agent.record import record
 
 if TYPE_CHECKING:
     from fleetprompt_agent.engine.core.events import Body, Json
@@ -37,7 +37,7 @@ AFTER_THE_ACT = frozenset(
 """The act is done and known; what failed is a check of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AttemptEnd:
     """How an attempt ended, as the runner saw it."""
 

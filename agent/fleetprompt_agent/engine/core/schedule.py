@@ -75,10 +75,16 @@ def is_stopping(state: RunState, scope: Scope) -> bool:
 
 
 def unqueue(state: RunState, instance: StepState) -> None:
-    """Take the step out of whichever queue it is in."""
+    """Take the step out of the queue that it is in, if it is in one."""
     path = instance.path
-    for queue in (state.settle, state.to_gate, state.held, state.startable):
-        queue.pop(path, None)
+    if path in state.startable:
+        del state.startable[path]
+    elif path in state.settle:
+        del state.settle[path]
+    elif path in state.to_gate:
+        del state.to_gate[path]
+    elif path in state.held:
+        del state.held[path]
 
 
 def classify(state: RunState, instance: StepState) -> None:
@@ -175,12 +181,10 @@ def _verdict(state: RunState, instance: StepState) -> Body | str:
     step = instance.step
     if instance.parent is not None:
         return "run"
-    skipped = any(
-        need.origin == "needs"
-        and need.step_id in instance.scope.steps
-        and instance.scope.steps[need.step_id].status == "skipped"
-        for need in step.needs
-    )
+    skipped = False
+    for need in step.needs:
+        if need.origin == "needs" and need.step_id in instance.scope.steps:
+            skipped |= instance.scope.steps[need.step_id].status == "skipped"
     if step.condition is None:
         return StepSkipped(instance.path, "need_skipped") if skipped else "run"
     try:
@@ -217,7 +221,6 @@ def _settled_by(instance: StepState) -> Body | None:
 def settled(state: RunState, instance: StepState) -> None:
     """A step has its final status: tell whoever waits for it."""
     state.settled += 1
-    unqueue(state, instance)
     if instance.parent is not None:
         _item_settled(state, instance.parent, instance)
         return
