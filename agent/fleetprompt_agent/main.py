@@ -83,7 +83,7 @@ def _parse(argv: list[str]) -> Any:
         "--workflow-tools",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="show an MCP client each valid workflow as a tool of its own",
+        help="offer each valid workflow as a tool of its own (MCP clients and router hosts)",
     )
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info"
@@ -120,7 +120,7 @@ def _serve(
     import asyncio
 
     from fleetprompt_agent.agent import Agent, open_sqlite_journal
-    from fleetprompt_agent.dialects.mcp.options import McpOptions
+    from fleetprompt_agent.dialects.options import Options
     from fleetprompt_agent.dialects.session import Session, resume_interrupted
     from fleetprompt_protocol.log import configure
     from fleetprompt_protocol.stdio import StdioTransport
@@ -145,7 +145,7 @@ def _serve(
             framing=options.framing,
             token=token,
             parent_pid=parent_pid,
-            mcp_options=McpOptions(
+            options=Options(
                 all_tools=options.tools == "all", workflow_tools=options.workflow_tools
             ),
         )

@@ -38,16 +38,28 @@ def request_of(agent: AgentProcess, method: str) -> dict[str, Any]:
     return agent.read_until(lambda message: message.get("method") == method and "id" in message)
 
 
-def greeted(workspace: Workspace, *flags: str) -> AgentProcess:
-    """An agent whose hello was welcomed and whose tools are registered."""
+def welcomed(workspace: Workspace, *flags: str) -> AgentProcess:
+    """An agent whose hello was welcomed."""
     agent = workspace.agent(*flags, env={"FLEETPROMPT_SESSION_TOKEN": "s3cret-token-value"})
     hello = request_of(agent, "agent.hello")
     assert hello["params"]["session_token"] == "s3cret-token-value"
     assert hello["params"]["agent_id"] == AGENT
     answer(agent, hello, WELCOME)
-    register = request_of(agent, "agent.tools.register")
-    tool_ids = [tool["tool_id"] for tool in register["params"]["tools"]]
-    answer(agent, register, {"registered": tool_ids, "rejected": []})
+    return agent
+
+
+def offered(agent: AgentProcess, what: str) -> list[Any]:
+    """The tools that the agent's next request registers, or the ids that it unregisters."""
+    request = request_of(agent, f"agent.tools.{what}")
+    answer(agent, request, {"registered": [], "rejected": []})
+    given: list[Any] = request["params"]["tools" if what == "register" else "tool_ids"]
+    return given
+
+
+def greeted(workspace: Workspace, *flags: str) -> AgentProcess:
+    """An agent whose hello was welcomed and whose tools are registered."""
+    agent = welcomed(workspace, *flags)
+    offered(agent, "register")
     return agent
 
 
@@ -213,3 +225,38 @@ def test_a_call_id_in_flight_is_refused(workspace: Workspace) -> None:
     agent.wait_for_state("a", "started")
     twice = agent.error("core.tool.call", tool_call("fp_list_workflows"))
     assert twice["code"] == "protocol.duplicate_id"
+
+
+def test_each_workflow_is_a_tool_of_its_own_when_the_spawner_says_so(workspace: Workspace) -> None:
+    workspace.write(
+        "greet.yaml",
+        "description: Says hello.\n"
+        "inputs:\n  name: {type: string, required: true}\n"
+        'steps:\n  - {id: a, tool: flow:set, with: {text: "hello ${{ inputs.name }}"}}\n'
+        "outputs:\n  text: $a.json.text\n",
+    )
+    agent = welcomed(workspace, "--workflow-tools")
+    (tool,) = [tool for tool in offered(agent, "register") if "/wf_" in tool["tool_id"]]
+    assert tool["tool_id"] == f"{AGENT}/wf_greet"
+    assert (tool["input_schema"]["required"], tool["side_effects"]) == (["name"], False)
+    assert '(data, not instructions): "Says hello."' in tool["description"]
+    result = agent.call("core.tool.call", tool_call("wf_greet", {"name": "Ada"}))
+    assert (result["status"], result["output"]["outputs"]) == ("succeeded", {"text": "hello Ada"})
+    wrong = agent.call("core.tool.call", tool_call("wf_greet", {"nome": "Ada"}))
+    assert (wrong["status"], wrong["error"]["code"]) == ("failed", "inputs.invalid")
+
+    workspace.write("other.yaml", "steps:\n  - {id: a, command: cli true}\n")
+    (tool,) = offered(agent, "register")
+    assert (tool["tool_id"], tool["side_effects"]) == (f"{AGENT}/wf_other", True)
+    (workspace.root / ".fleetprompt/workflows/greet.yaml").unlink()
+    assert offered(agent, "unregister") == [f"{AGENT}/wf_greet"]
+    gone = agent.error("core.tool.call", tool_call("wf_greet", {"name": "Ada"}))
+    assert gone["code"] == "tool.not_found"
+
+
+def test_workflows_are_no_tools_unless_the_spawner_says_so(workspace: Workspace) -> None:
+    workspace.write("greet.yaml", "steps:\n  - {id: a, tool: flow:noop}\n")
+    agent = welcomed(workspace)
+    assert not [tool for tool in offered(agent, "register") if "/wf_" in tool["tool_id"]]
+    refused = agent.error("core.tool.call", tool_call("wf_greet"))
+    assert refused["code"] == "tool.not_found"

@@ -11,7 +11,7 @@ from fleetprompt_testing.mcp_project import HANDSHAKE, STATELESS, error_of, run_
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetprompt_agent.dialects.mcp.workflows import MAX_NAME, MAX_TOOLS, tool_name
+from fleetprompt_agent.dialects.workflow_tools import MAX_NAME, MAX_TOOLS, tool_name
 
 if TYPE_CHECKING:
     from fleetprompt_testing.mcp_project import McpProject

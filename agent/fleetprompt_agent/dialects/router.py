@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fleetprompt_agent.agent import AGENT_ID
 from fleetprompt_agent.tools.registry import TOOLS, Call, call_tool, find_tool
 from fleetprompt_protocol.errors import FleetPromptError, ProtocolError, RequestError
+from fleetprompt_protocol.ids import new_id
 from fleetprompt_protocol.log import bound, get_logger
 from fleetprompt_protocol.meta import meta_from, meta_json
 from fleetprompt_protocol.peer import MARK_BYTES
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from fleetprompt_agent.agent import Agent
     from fleetprompt_agent.dialects.downstream import Downstream
+    from fleetprompt_agent.dialects.options import Options
+    from fleetprompt_agent.dialects.workflow_tools import Workflows
     from fleetprompt_agent.language.plan import Plan
     from fleetprompt_agent.tools.registry import Tool
     from fleetprompt_protocol.call import CallContext
@@ -45,10 +48,21 @@ class RouterDialect:
     Args:
         agent: What the tools act on.
         check_ready: Raises while the session does not serve yet.
+        options: What the host is offered.
     """
 
-    def __init__(self, agent: Agent, check_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, agent: Agent, check_ready: Callable[[], None], options: Options | None = None
+    ) -> None:
         self._agent = agent
+        self._workflows: Workflows | None = None
+        """Those that are tools of their own; None when there are no such tools."""
+        if options is not None and options.workflow_tools:
+            from fleetprompt_agent.dialects.workflow_tools import Workflows
+
+            self._workflows = Workflows(agent)
+        self._offered: dict[str, dict[str, Any]] = {}
+        """The workflow tools that the host knows of, by id."""
         self._check_ready = check_ready
         self._calls: dict[str, CallContext] = {}
         self._directives: dict[str, str] = {}
@@ -113,16 +127,13 @@ class RouterDialect:
         welcome = self.welcome
         if welcome is None:
             return
-        from fleetprompt_agent.dialects.signals import (
-            WATCH_CAPABILITY,
-            RunSignals,
-            tell_of_workflows,
-        )
+        from fleetprompt_agent.dialects.signals import WATCH_CAPABILITY, RunSignals
 
         self._agent.observe_runs(RunSignals(peer))
         watching = None
-        if WATCH_CAPABILITY in welcome.capabilities:
-            watching = asyncio.ensure_future(tell_of_workflows(self._agent, peer))
+        is_told = WATCH_CAPABILITY in welcome.capabilities
+        if is_told or self._workflows is not None:
+            watching = asyncio.ensure_future(self._follow_workflows(peer, is_told=is_told))
         try:
             while not peer.is_ended:
                 await asyncio.sleep(welcome.heartbeat_interval_ms / 1000)
@@ -133,19 +144,73 @@ class RouterDialect:
                 watching.cancel()
 
     async def _register(self, peer: Peer) -> None:
+        self._offered = self._workflow_descriptions()
+        tools = [*_descriptions(), *self._offered.values()]
+        await self._tell_of_tools(peer, "register", {"tools": tools, "replace": True})
+
+    async def _tell_of_tools(self, peer: Peer, what: str, params: dict[str, Any]) -> None:
         from fleetprompt_protocol.messages import Registered
 
         try:
-            answer = await peer.request(
-                "agent.tools.register", {"tools": _descriptions(), "replace": True}
-            )
-            rejected = Registered.parse(answer).rejected
+            rejected = Registered.parse(await peer.request(f"agent.tools.{what}", params)).rejected
         except FleetPromptError as error:
             if error.code not in _MINIMAL:
-                log.warning("router.not_registered", code=error.code, message=error.message)
+                log.warning(f"router.not_{what}ed", code=error.code, message=error.message)
             return
         for tool in rejected:
             log.warning("router.tool_rejected", tool_id=tool.tool_id, code=tool.error.code)
+
+    async def _follow_workflows(self, peer: Peer, *, is_told: bool) -> None:
+        """Keep the host's knowledge of workflow files and their tools up to date."""
+        from fleetprompt_agent.dialects.changes import workflow_changes
+        from fleetprompt_agent.dialects.signals import tell_of_workflows
+
+        chain = new_id()
+        async for changes in workflow_changes(self._agent):
+            if is_told:
+                tell_of_workflows(changes, peer, chain)
+            await self._offer_again(peer)
+            await peer.writable()
+
+    async def _offer_again(self, peer: Peer) -> None:
+        """Register the workflow tools that are new or changed, and withdraw those that are gone."""
+        offered, self._offered = self._offered, self._workflow_descriptions()
+        new = [tool for name, tool in self._offered.items() if offered.get(name) != tool]
+        gone = [tool_id for tool_id in offered if tool_id not in self._offered]
+        if gone:
+            await self._tell_of_tools(peer, "unregister", {"tool_ids": gone})
+        if new:
+            await self._tell_of_tools(peer, "register", {"tools": new})
+
+    def _workflow_descriptions(self) -> dict[str, dict[str, Any]]:
+        if self._workflows is None:
+            return {}
+        from fleetprompt_agent.dialects.workflow_tools import (
+            MAX_ROUTER_TOOLS,
+            inputs_schema,
+            tool_description,
+        )
+        from fleetprompt_agent.engine.core.decide import effects_of
+
+        return {
+            f"{AGENT_ID}/{name}": _description(
+                name,
+                tool_description(plan),
+                inputs_schema(plan),
+                capabilities=["streaming", "cancellation"],
+                side_effects=bool(effects_of(plan)),
+            )
+            for name, plan in self._workflows.tools(MAX_ROUTER_TOOLS).items()
+        }
+
+    def _workflow_of(self, name: str) -> str | None:
+        """The path of the workflow whose tool this is; None for every other name."""
+        if self._workflows is None or name in TOOLS:
+            return None
+        from fleetprompt_agent.dialects.workflow_tools import MAX_ROUTER_TOOLS
+
+        plan = self._workflows.tools(MAX_ROUTER_TOOLS).get(name)
+        return None if plan is None else plan.file_path
 
     def _heartbeat(self, peer: Peer, session_id: str) -> dict[str, Any]:
         agent = self._agent
@@ -189,7 +254,8 @@ class RouterDialect:
             raise RequestError(
                 "tool.not_found", f"This agent is {AGENT_ID}; {agent_id[:80]} is another."
             )
-        tool = find_tool(name)
+        workflow = self._workflow_of(name)
+        tool = find_tool(name if workflow is None else "fp_run_workflow")
         if envelope.call_id in self._calls:
             raise ProtocolError(
                 "protocol.duplicate_id",
@@ -198,7 +264,10 @@ class RouterDialect:
             )
         self._calls[envelope.call_id] = context
         try:
-            return await self._answer(context, tool, envelope, params.get("meta"))
+            given = dict(envelope.input)
+            if workflow is not None:
+                given = {"workflow": workflow, "inputs": given}
+            return await self._answer(context, tool, envelope, given, params.get("meta"))
         finally:
             del self._calls[envelope.call_id]
             for run_id, call_id in list(self._calls_of_runs.items()):
@@ -206,7 +275,12 @@ class RouterDialect:
                     del self._calls_of_runs[run_id]
 
     async def _answer(
-        self, context: CallContext, tool: Tool, envelope: ToolCall, raw_meta: object
+        self,
+        context: CallContext,
+        tool: Tool,
+        envelope: ToolCall,
+        given: dict[str, Any],
+        raw_meta: object,
     ) -> dict[str, Any]:
         meta = meta_from(raw_meta)
         began, started_at = time.perf_counter(), _now()
@@ -219,7 +293,6 @@ class RouterDialect:
             channel="host",
             intent=self._intent_of(envelope),
         )
-        given = dict(envelope.input)
         if envelope.idempotency_key is not None and tool.name == "fp_run_workflow":
             given.setdefault("idempotency_key", envelope.idempotency_key)
         stream = None
@@ -367,12 +440,11 @@ def _now() -> str:
 def _descriptions() -> list[dict[str, Any]]:
     """The tools as they are registered with a host."""
     return [
-        {
-            "tool_id": f"{AGENT_ID}/{tool.name}",
-            "name": tool.name,
-            "description": tool.description,
-            "input_schema": tool.model().model_json_schema(),
-            "capabilities": [
+        _description(
+            tool.name,
+            tool.description,
+            tool.model().model_json_schema(),
+            capabilities=[
                 word
                 for word, has in (
                     ("streaming", tool.streaming),
@@ -380,9 +452,27 @@ def _descriptions() -> list[dict[str, Any]]:
                 )
                 if has
             ],
-            "side_effects": bool(tool.side_effects),
-            "requires_directive": False,
-            "tags": ["workflow"],
-        }
+            side_effects=bool(tool.side_effects),
+        )
         for tool in TOOLS.values()
     ]
+
+
+def _description(
+    name: str,
+    description: str,
+    input_schema: dict[str, Any],
+    *,
+    capabilities: list[str],
+    side_effects: bool,
+) -> dict[str, Any]:
+    return {
+        "tool_id": f"{AGENT_ID}/{name}",
+        "name": name,
+        "description": description,
+        "input_schema": input_schema,
+        "capabilities": capabilities,
+        "side_effects": side_effects,
+        "requires_directive": False,
+        "tags": ["workflow"],
+    }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from fleetprompt_agent.agent import Agent
-    from fleetprompt_agent.dialects.mcp.options import McpOptions
+    from fleetprompt_agent.dialects.options import Options
     from fleetprompt_protocol.call import CallContext
     from fleetprompt_protocol.frames import FramingChoice
     from fleetprompt_protocol.transport import Transport
@@ -66,7 +66,7 @@ class Session:
         framing: How messages are told apart.
         token: The session token; with one, the agent speaks first and waits for the welcome.
         parent_pid: The spawner; when it is gone, so is the session.
-        mcp_options: What an MCP client is shown.
+        options: What the client is shown.
     """
 
     def __init__(
@@ -78,17 +78,17 @@ class Session:
         framing: FramingChoice,
         token: str | None,
         parent_pid: int,
-        mcp_options: McpOptions,
+        options: Options,
     ) -> None:
         self._agent = agent
         self._transport = transport
         self._framing = framing
-        self._mcp_options = mcp_options
+        self._options = options
         self._protocol = protocol
         self._token = token
         self._parent_pid = parent_pid
         self._is_ready = token is None
-        self._router = RouterDialect(agent, self._check_ready)
+        self._router = RouterDialect(agent, self._check_ready, options)
         self._greeting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._room_task: asyncio.Task[None] | None = None
@@ -140,7 +140,7 @@ class Session:
             return McpConnection(
                 self._agent,
                 self._transport,
-                self._mcp_options,
+                self._options,
                 framing=self._framing,
                 received=received,
             )

@@ -5,22 +5,21 @@ Nothing waits for them: a host that takes none ignores them.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.engine.projection import instant
-from fleetprompt_protocol.errors import FleetPromptError
-from fleetprompt_protocol.ids import Correlation
-from fleetprompt_protocol.log import get_logger
+from fleetprompt_protocol.ids import Correlation, new_id
 from fleetprompt_protocol.meta import meta_json
 
 if TYPE_CHECKING:
-    from fleetprompt_agent.agent import Agent
+    from collections.abc import Iterable
+
     from fleetprompt_agent.engine.active import Progress
     from fleetprompt_agent.engine.core.events import Event
     from fleetprompt_agent.engine.core.state import RunState
+    from fleetprompt_indexer.index import Change
     from fleetprompt_protocol.peer import Peer
-
-log = get_logger("router")
 
 WATCH_CAPABILITY = "workflow_signals"
 """In a welcome: the host wants to be told of workflow files; watching them is not free."""
@@ -67,30 +66,9 @@ def signal(peer: Peer, kind: str, at: str | None, data: dict[str, Any], cause: C
     peer.notify("agent.signal", params)
 
 
-async def tell_of_workflows(agent: Agent, peer: Peer) -> None:
-    """Send `fleetprompt.workflow.discovered|changed|removed`, until it is cancelled."""
-    import os
-    import time
-
-    from fleetprompt_agent.state_dir import open_state_dir
-    from fleetprompt_indexer.catalog import Catalog
-    from fleetprompt_indexer.watch import watch_roots
-    from fleetprompt_protocol.ids import new_id
-
-    chain = new_id()
-    try:
-        with Catalog(open_state_dir(agent.root) / "catalog.db") as catalog:
-            roots = [os.fsencode(agent.root)]
-            async for changes in watch_roots(catalog, roots, on_notice=_notice):
-                for change in changes:
-                    now = instant(time.time_ns() // 1_000_000)
-                    cause = Correlation(new_id(), chain)
-                    kind = f"fleetprompt.workflow.{change.kind}"
-                    signal(peer, kind, now, change.to_json(), cause)
-                await peer.writable()
-    except FleetPromptError as error:
-        log.warning("router.not_watching", code=error.code, message=error.message)
-
-
-def _notice(text: str) -> None:
-    log.warning("router.watch", text=text)
+def tell_of_workflows(changes: Iterable[Change], peer: Peer, chain: str) -> None:
+    """Send `fleetprompt.workflow.discovered|changed|removed` for each change."""
+    for change in changes:
+        now = instant(time.time_ns() // 1_000_000)
+        kind = f"fleetprompt.workflow.{change.kind}"
+        signal(peer, kind, now, change.to_json(), Correlation(new_id(), chain))

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.agent import Agent
-from fleetprompt_agent.dialects.mcp.options import McpOptions
 from fleetprompt_agent.dialects.mcp.request_state import Asked, RequestStates
 from fleetprompt_agent.dialects.mcp.sdk import McpServer
 from fleetprompt_agent.dialects.mcp.surface import Surface
+from fleetprompt_agent.dialects.options import Options
 from fleetprompt_agent.steps.supervisor import start_supervisor
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ MESSAGES: dict[str, list[dict[str, Json]]] = {
 class FixtureSurface(Surface):
     """The real surface with the suite's fixtures beside it."""
 
-    def __init__(self, agent: Agent, options: McpOptions) -> None:
+    def __init__(self, agent: Agent, options: Options) -> None:
         super().__init__(agent, options)
         self._states = RequestStates()
         self.tell: Callable[[], Awaitable[None]] | None = None
@@ -291,7 +291,7 @@ async def serve(root: Path) -> None:
     import uvicorn
 
     agent = Agent(root, start_supervisor())
-    options = McpOptions(workflow_tools=True)
+    options = Options(workflow_tools=True)
     surface = FixtureSurface(agent, options)
     mcp = McpServer(agent, options, surface)
     surface.tell = mcp.tell_of_changes

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from fleetprompt_agent.agent import Agent
     from fleetprompt_agent.dialects.mcp.caller import Caller
-    from fleetprompt_agent.dialects.mcp.options import McpOptions
-    from fleetprompt_agent.dialects.mcp.workflows import Workflows
+    from fleetprompt_agent.dialects.options import Options
+    from fleetprompt_agent.dialects.workflow_tools import Workflows
     from fleetprompt_protocol.ids import Correlation
 
 Json = Any
@@ -57,7 +57,7 @@ class ToolCalls:
     def __init__(
         self,
         agent: Agent,
-        options: McpOptions,
+        options: Options,
         workflows: Workflows,
         is_ending: Callable[[], bool],
     ) -> None:

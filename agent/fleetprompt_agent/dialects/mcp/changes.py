@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
-from fleetprompt_protocol.errors import FleetPromptError
+from fleetprompt_agent.dialects.changes import workflow_changes
 from fleetprompt_protocol.log import get_logger
 
 if TYPE_CHECKING:
@@ -47,26 +46,11 @@ class Changes:
         return [(entry.file_path, entry.sha256) for entry in self._agent.scan().entries]
 
     async def _follow(self, told: list[tuple[str, str | None]]) -> None:
-        from fleetprompt_agent.state_dir import open_state_dir
-        from fleetprompt_indexer.catalog import Catalog
-        from fleetprompt_indexer.watch import watch_roots
-
-        root = self._agent.root
         try:
-            catalog = Catalog(open_state_dir(root) / "catalog.db")
-            batches = watch_roots(catalog, [os.fsencode(root)], on_notice=_notice)
-            async with aclosing(batches):
-                await anext(batches)  # the watch stands
-                if self._state() != told:
-                    await self._tell()
+            async with aclosing(workflow_changes(self._agent)) as batches:
                 async for changes in batches:
-                    if changes:
+                    if changes or self._state() != told:
+                        told = self._state()
                         await self._tell()
-        except FleetPromptError as error:
-            log.warning("mcp.not_watching", code=error.code, message=error.message)
         except Exception as fault:
             log.error("mcp.not_watching", exc_info=fault)
-
-
-def _notice(text: str) -> None:
-    log.warning("mcp.watch", text=text)

@@ -23,7 +23,7 @@ from fleetprompt_protocol.wire import dumps, is_request_id, loads, peek
 
 if TYPE_CHECKING:
     from fleetprompt_agent.agent import Agent
-    from fleetprompt_agent.dialects.mcp.options import McpOptions
+    from fleetprompt_agent.dialects.options import Options
     from fleetprompt_protocol.frames import FramingChoice
     from fleetprompt_protocol.transport import Transport
     from fleetprompt_protocol.wire import Json
@@ -51,7 +51,7 @@ class McpConnection:
         self,
         agent: Agent,
         transport: Transport,
-        options: McpOptions,
+        options: Options,
         *,
         framing: FramingChoice = "auto",
         received: bytes = b"",

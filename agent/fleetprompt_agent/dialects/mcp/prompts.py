@@ -10,7 +10,7 @@ from fleetprompt_protocol.errors import RequestError
 from fleetprompt_protocol.redaction import escape_controls
 
 if TYPE_CHECKING:
-    from fleetprompt_agent.dialects.mcp.workflows import Workflows
+    from fleetprompt_agent.dialects.workflow_tools import Workflows
     from fleetprompt_agent.language.plan import Plan
     from fleetprompt_indexer.entry import Entry
 

@@ -15,7 +15,7 @@ from fleetprompt_protocol.wire import dumps
 if TYPE_CHECKING:
     from fleetprompt_agent.agent import Agent
     from fleetprompt_agent.dialects.mcp.caller import Caller
-    from fleetprompt_agent.dialects.mcp.workflows import Workflows
+    from fleetprompt_agent.dialects.workflow_tools import Workflows
 
 Json = Any
 

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
     from fleetprompt_agent.agent import Agent
     from fleetprompt_agent.dialects.mcp.connection import McpConnection
-    from fleetprompt_agent.dialects.mcp.options import McpOptions
     from fleetprompt_agent.dialects.mcp.surface import Surface
+    from fleetprompt_agent.dialects.options import Options
 
     Context = ServerRequestContext[Any, Any]
     Handler = Callable[[Caller, dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -80,7 +80,7 @@ class McpServer:
         surface: What answers.
     """
 
-    def __init__(self, agent: Agent, options: McpOptions, surface: Surface) -> None:
+    def __init__(self, agent: Agent, options: Options, surface: Surface) -> None:
         self._options = options
         self._surface = surface
         self._bus = InMemorySubscriptionBus()

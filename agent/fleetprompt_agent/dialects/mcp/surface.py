@@ -13,14 +13,14 @@ from fleetprompt_agent.dialects.mcp.tool_list import (
     described_workflow,
     offered_tools,
 )
-from fleetprompt_agent.dialects.mcp.workflows import Workflows
+from fleetprompt_agent.dialects.workflow_tools import Workflows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fleetprompt_agent.agent import Agent
     from fleetprompt_agent.dialects.mcp.caller import Caller
-    from fleetprompt_agent.dialects.mcp.options import McpOptions
+    from fleetprompt_agent.dialects.options import Options
 
 Json = Any
 
@@ -43,7 +43,7 @@ class Surface:
     """
 
     def __init__(
-        self, agent: Agent, options: McpOptions, is_ending: Callable[[], bool] = lambda: False
+        self, agent: Agent, options: Options, is_ending: Callable[[], bool] = lambda: False
     ) -> None:
         self._options = options
         self._workflows = Workflows(agent)
