@@ -52,8 +52,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("timeline", "Show what happened, in order", "timeline"),
     Command("logs", "Show what a step of a run wrote", "logs"),
     Command("replay", "Check that a run's journal follows from itself", "replay"),
-    Command("schema", "Print the JSON Schema of a workflow file", "schema"),
     Command("mcp-config", "Show how an MCP client is told of this repository", "mcp_config"),
+    Command("doctor", "Check that everything workflows need is in order here", "doctor"),
     Command("schema", "Print the JSON Schema of workflow files or of the protocol", "schema"),
     Command("conformance", "Check that a program speaks the router dialect", "conformance"),
 )
@@ -68,8 +68,8 @@ def overview() -> str:
         "Runs the workflows of a repository: planned, permitted, paused for approval, resumed",
         "after a crash.",
         "",
-        *(f"  {command.name:<12}{command.summary}" for command in COMMANDS),
-        "  agent       Serve an agent host on standard input and output",
+        *(f"  {command.name:<13}{command.summary}" for command in COMMANDS),
+        "  agent        Serve an agent host on standard input and output",
         "",
         "`fleetprompt COMMAND --help` says more about one; `--version` gives the version.",
     ]

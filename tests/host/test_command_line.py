@@ -21,7 +21,7 @@ DOCS = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_command_and_argument_has_help_and_is_documented(command: Command) -> None:
-    assert f"  {command.name:<12}{command.summary}" in overview()
+    assert f"  {command.name:<13}{command.summary}" in overview()
     heading = f"\n## `fleetprompt {command.name}"
     assert heading in DOCS
     section = DOCS.split(heading)[1].split("\n## ")[0]
