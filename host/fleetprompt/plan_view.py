@@ -32,6 +32,7 @@ def plan_lines(plan: WorkflowPlan, width: int, style: Style) -> list[str]:
     lines += ["", *_steps(safe, width, style)]
     lines += _section(_output_lines(safe, width, style))
     lines += _section(_permission_lines(safe, width, style))
+    lines += _section(_closure_lines(safe, width, style))
     for name, inner in safe.workflows.items():
         lines += ["", *(style.paint(line, "bold") for line in fold(f"Workflow {name}", width))]
         lines += _steps(inner, width, style)
@@ -42,7 +43,8 @@ def plan_lines(plan: WorkflowPlan, width: int, style: Style) -> list[str]:
 
 def _origin(plan: WorkflowPlan) -> str:
     digest = f", digest {plan.digest[:12]}" if plan.digest else ""
-    return f"{plan.workflow_id}, {plan.file_path}{digest}"
+    closure = f", closure {plan.closure.digest[:12]}" if plan.closure is not None else ""
+    return f"{plan.workflow_id}, {plan.file_path}{digest}{closure}"
 
 
 def _section(lines: list[str]) -> list[str]:
@@ -170,6 +172,16 @@ def _permission_lines(plan: WorkflowPlan, width: int, style: Style) -> list[str]
         (one.permission, "enforced" if one.enforced else "declared only", one.why)
         for one in plan.permissions
     ]
+    return table_lines(columns, rows, width, style) if rows else []
+
+
+def _closure_lines(plan: WorkflowPlan, width: int, style: Style) -> list[str]:
+    """What the plan finds on this machine."""
+    columns = (Column("FINDS", least=12), Column("AS", least=16))
+    rows = []
+    for part in plan.closure.parts if plan.closure is not None else ():
+        is_digest = part.kind != "program" and len(part.value) == 64
+        rows.append((part.name, f"sha256 {part.value[:12]}" if is_digest else part.value))
     return table_lines(columns, rows, width, style) if rows else []
 
 

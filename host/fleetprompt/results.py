@@ -137,6 +137,24 @@ class PlanStep(_Answer):
     postcondition: str | None = None
 
 
+class ClosurePart(_Answer):
+    """One thing that a plan finds on the machine."""
+
+    kind: str
+    """`program`: a name and its path. `content`: of a program that may change. `file`: one under
+    `uses:`. `entry`: the configuration of a tool."""
+    name: str
+    value: str
+    """A path, or a sha256 (hex); `absent` for what is not there."""
+
+
+class Closure(_Answer):
+    """A plan with what it finds on the machine: what would run."""
+
+    digest: str
+    parts: tuple[ClosurePart, ...] = ()
+
+
 class WorkflowPlan(_Answer):
     """What a run of a workflow would do; of an invalid one, its problems."""
 
@@ -146,6 +164,7 @@ class WorkflowPlan(_Answer):
     file_path: str = ""
     sha256: str | None = None
     digest: str | None = None
+    closure: Closure | None = None
     valid: bool = True
     levels: tuple[tuple[str, ...], ...] = ()
     """Step ids; those of one level can run at the same time."""

@@ -79,8 +79,7 @@ def read_file(root: Path, relative: str | bytes, *, max_bytes: int = MAX_FILE_BY
             `details["diagnostics"]` says why.
     """
     try:
-        *folders, name = parts_of(relative)
-        folder = open_folder(root, folders)
+        folder, name = _open_folder_of(root, relative)
         try:
             return read_at(folder, name, max_bytes=max_bytes)
         finally:
@@ -94,6 +93,27 @@ def read_file(root: Path, relative: str | bytes, *, max_bytes: int = MAX_FILE_BY
             details={"diagnostics": [problem.to_json()]},
             where={"file": problem.file},
         ) from None
+
+
+def file_fault(root: Path, relative: str, *, max_bytes: int) -> Problem | None:
+    """Why `read_file` would refuse a file, as far as that is known without reading it."""
+    try:
+        folder, name = _open_folder_of(root, relative)
+        try:
+            _check(os.stat(name, dir_fd=folder, follow_symlinks=False), max_bytes)
+        except OSError as error:
+            return _refused(error, folder, name).problem
+        finally:
+            os.close(folder)
+    except Refused as refused:
+        return refused.problem
+    return None
+
+
+def _open_folder_of(root: Path, relative: str | bytes) -> tuple[int, bytes]:
+    """A descriptor of the folder in which a file lies, which the caller closes; the file's name."""
+    *folders, name = parts_of(relative)
+    return open_folder(root, folders), name
 
 
 def open_folder(root: Path | bytes, folders: Sequence[bytes]) -> int:

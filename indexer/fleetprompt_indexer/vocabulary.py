@@ -117,7 +117,7 @@ STEP_FIELDS: Mapping[str, Field] = _table(
     Field("postcondition", "What must hold after the step", "an expression"),
     Field("on_error", "What a failure does", "`fail`, `continue` or `skip_rest`"),
     Field("artifacts", "Files that the step makes", "a list of paths"),
-    Field("uses", "Files that belong to the workflow's digest", "a list of paths", False),
+    Field("uses", "Files that belong to what is approved", "a list of paths"),
     Field("allow", "What the step may reach: network, read, write", "a map of lists", False),
     Field("max_output_bytes", "Longest output that is kept", "an integer"),
     Field("ask", "Data wanted from a person", "a map with `prompt` and `schema`"),

@@ -191,6 +191,28 @@ def test_a_program_that_changed_since_the_approval_is_asked_about_again(
     assert ended["output"] == "two"
 
 
+def test_a_used_file_that_changed_since_the_approval_is_asked_about_again(
+    workspace: Workspace,
+) -> None:
+    script = workspace.root / "deploy.sh"
+    script.write_text("echo one\n")
+    workspace.write(
+        "w.yaml",
+        "steps:\n  - {id: a, command: cli sh deploy.sh, uses: [deploy.sh], approval: required}\n",
+    )
+    agent = workspace.agent()
+    first = agent.call("fp_run_workflow", {"workflow": "w"})
+    assert [used["path"] for used in first["gates"][0]["action"]["uses"]] == ["deploy.sh"]
+    script.write_text("echo two\n")
+    token = first["gates"][0]["token"]
+    second = agent.call("fp_resume_run", {"token": token, "approve": True})
+    assert second["status"] == "waiting"
+    before, after = (run["gates"][0]["action"]["uses"][0]["sha256"] for run in (first, second))
+    assert before != after
+    ended = agent.call("fp_resume_run", {"token": second["gates"][0]["token"], "approve": True})
+    assert ended["output"] == "two"
+
+
 def test_a_workflow_edited_while_it_waits_runs_as_it_was_approved(workspace: Workspace) -> None:
     agent, result = waiting(workspace)
     workspace.write("w.yaml", "steps:\n  - {id: deploy, command: cli sh -c 'echo evil'}\n")

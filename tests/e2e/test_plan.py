@@ -110,6 +110,35 @@ def test_an_invalid_workflow_has_problems_and_no_plan(workspace: Workspace) -> N
     assert {problem["code"] for problem in planned["problems"]} >= {"field.unknown"}
 
 
+def test_the_closure_covers_programs_and_used_files(workspace: Workspace) -> None:
+    text = "steps:\n  - {id: a, command: cli ./tool.sh, uses: [data.txt]}\n"
+    tool, data = workspace.root / "tool.sh", workspace.root / "data.txt"
+    workspace.write("release.yaml", text)
+    agent = workspace.agent()
+    missing = plan(agent)
+    assert (missing["valid"], missing["closure"]) == (False, None)
+    assert [(one["code"], one["path"]) for one in missing["problems"]] == [
+        ("file.missing", "steps[0].uses[0]")
+    ]
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    data.write_text("one")
+    first = plan(agent)
+    assert [(part["kind"], part["name"]) for part in first["closure"]["parts"]] == [
+        ("content", str(tool)),
+        ("file", "data.txt"),
+        ("program", "./tool.sh"),
+    ]
+    workspace.write("release.yaml", "# the same\n" + text)
+    assert plan(agent)["closure"] == first["closure"]
+    data.write_text("two")
+    second = plan(agent)
+    assert second["digest"] == first["digest"]
+    tool.write_text("#!/bin/sh\necho\n")
+    third = plan(agent)
+    assert len({one["closure"]["digest"] for one in (first, second, third)}) == 3
+
+
 @pytest.mark.parametrize(("kind", "start"), [("mermaid", "flowchart TD"), ("dot", "digraph")])
 def test_a_plan_can_be_had_as_a_graph(workspace: Workspace, kind: str, start: str) -> None:
     workspace.write("release.yaml", RELEASE)

@@ -125,7 +125,18 @@ class Attempts:
             return {**shown, "tool": step.step.tool_id, "items": len(items),
                     "items_digest": digest_of(items)}  # fmt: skip
         request = self.request(state, step, step.attempt + 1)
-        return {**self._runner(request.namespace).resolve_action(request), **shown}
+        return {**self._resolved(request, step), **shown}
+
+    def _resolved(self, request: StepRequest, step: StepState) -> dict[str, Json]:
+        """What would run, with the content of the files that the step names as its own."""
+        action = self._runner(request.namespace).resolve_action(request)
+        if step.step.uses:
+            from fleetprompt_agent.language.surroundings import used_sha256
+
+            action["uses"] = [
+                {"path": path, "sha256": used_sha256(request.root, path)} for path in step.step.uses
+            ]
+        return action
 
     def changed_since_approval(
         self, request: StepRequest, step: StepState
@@ -134,7 +145,7 @@ class Attempts:
         gate = step.approval
         if gate is None or gate.kind != "approval" or step.parent is not None:
             return None
-        now = self._runner(request.namespace).resolve_action(request)
+        now = self._resolved(request, step)
         now["plan_digest"] = gate.action.get("plan_digest")
         return None if digest_of(now) == gate.action_digest else now
 

@@ -43,8 +43,9 @@ def connect(
         reached = 0
         for name in needs:
             reached |= numbers[name] | above.get(name, 0)
-        for name in draft.references:
-            if name in by_id and name not in needs and (is_graph or not reached & numbers[name]):
+        # In the order of the steps: which key of this step reads which one first must not matter.
+        for name in sorted(draft.references.keys() & numbers.keys(), key=numbers.__getitem__):
+            if name not in needs and (is_graph or not reached & numbers[name]):
                 needs[name] = Need(name, "reference")
                 reached |= numbers[name] | above.get(name, 0)
         above[step_id] = reached

@@ -102,7 +102,7 @@ def load_workflow(
         data: The bytes of the file, read once: what is checked is what runs.
         format: How they are read.
         file: Its path relative to the root, as findings name it.
-        root: The root of the repository; sub-workflows are looked for in it.
+        root: The root of the repository; sub-workflows and used files are looked for in it.
         given_id: The id that the root's `config.toml` gives the file.
         open_workflow: Finds sub-workflows in place of a look at the root.
         also_supported: Fields, and namespaces as `http:`, to take although they are not enforced
@@ -110,7 +110,7 @@ def load_workflow(
     """
     if open_workflow is None:
         open_workflow = _nowhere if root is None else _Root(root).open
-    family = _Family(open_workflow, also_supported)
+    family = _Family(open_workflow, also_supported, root)
     return family.load(Source(data, format, file, given_id), ())
 
 
@@ -120,6 +120,7 @@ class _Family:
 
     open_workflow: OpenWorkflow
     also_supported: Collection[str]
+    root: Path | None
     found: dict[str, Found] = field(default_factory=dict)
 
     def load(self, source: Source, ancestors: tuple[str, ...]) -> Compiled:
@@ -150,9 +151,7 @@ class _Family:
                     self.also_supported,
                 )
             if plan is not None:
-                from dataclasses import replace
-
-                plan = replace(plan, file_path=source.file, sha256=sha256)
+                plan = self._in_place(plan, source.file, sha256, report)
         except WorkflowError as error:
             report.take((error.details or {}).get("diagnostics", ()))
         except Exception as error:  # noqa: BLE001 - a file must never take the agent down
@@ -161,6 +160,18 @@ class _Family:
             report.add("internal", message, ())
             plan = None
         return Compiled(workflow_id, name, plan, report.sorted(), sha256, source.file)
+
+    def _in_place(self, plan: Plan, file: str, sha256: str, report: Report) -> Plan | None:
+        """The plan with its place; None when files that it uses are not there."""
+        from dataclasses import replace
+
+        if self.root is not None and any(step.uses for step in (*plan.steps, *plan.finally_steps)):
+            from fleetprompt_agent.language.surroundings import report_missing
+
+            report_missing(plan, self.root, report)
+            if report.has_errors:
+                return None
+        return replace(plan, file_path=file, sha256=sha256)
 
     def find(self, name: str, family: tuple[str, ...]) -> Found:
         """The plan of a sub-workflow, by its id."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,39 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from fleetprompt_agent.language.plan import Json
+    from fleetprompt_agent.language.diagnostics import Report
+    from fleetprompt_agent.language.plan import Json, Plan
 
 MAX_USED_BYTES = 16 << 20
 """Of one file under `uses:`."""
+
+
+def used_sha256(root: Path, path: str) -> str | None:
+    """The digest (hex) of a file under `uses:`; None when it cannot be read.
+
+    Args:
+        root: The root of the repository.
+        path: Relative to it; no link is followed.
+    """
+    from fleetprompt_indexer.reader import read_file
+
+    try:
+        return read_file(root, path, max_bytes=MAX_USED_BYTES).sha256
+    except FleetPromptError:
+        return None
+
+
+def report_missing(plan: Plan, root: Path, report: Report) -> None:
+    """Report each file under `uses:` that is not there, or cannot be one."""
+    from fleetprompt_indexer.reader import file_fault
+
+    for field, steps in (("steps", plan.steps), ("finally", plan.finally_steps)):
+        for step in steps:
+            for place, path in enumerate(step.uses):
+                fault = file_fault(root, path, max_bytes=MAX_USED_BYTES)
+                if fault is not None:
+                    location = (field, step.index, "uses", place)
+                    report.add(fault.code, f"`{path}`: {fault.message}", location)
 
 
 class Machine:
@@ -49,13 +77,7 @@ class Machine:
 
     def file(self, path: str) -> str | None:
         """The digest of a file; links are not followed."""
-        from fleetprompt_indexer.reader import read_file
-
-        try:
-            content = read_file(self._root, path, max_bytes=MAX_USED_BYTES)
-        except FleetPromptError:
-            return None
-        return hashlib.sha256(content.data).hexdigest()
+        return used_sha256(self._root, path)
 
     def entry(self, tool_id: str) -> Json:
         """What was given for the tool."""

@@ -78,6 +78,10 @@ class PlanWorkflowOutput(ToolOutput):
     valid: bool
     sha256: str
     digest: str | None
+    closure: dict[str, Any] | None = Field(
+        description="The digest of the plan with what it finds on this machine: programs, used "
+        "files, entries. And its parts."
+    )
     steps: list[dict[str, Any]]
     permissions: list[dict[str, Any]]
     problems: list[dict[str, Any]]

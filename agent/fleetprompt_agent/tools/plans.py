@@ -37,13 +37,20 @@ async def fp_plan_workflow(call: Call, given: PlanWorkflowInput) -> dict[str, Js
     }
     problems: list[dict[str, Json]] = [item.to_json() for item in loaded.diagnostics]
     if loaded.plan is None:
-        return head | {"digest": None, "steps": [], "permissions": [], "problems": problems}
+        return head | {
+            "digest": None,
+            "closure": None,
+            "steps": [],
+            "permissions": [],
+            "problems": problems,
+        }
     from fleetprompt_agent.language.planview import view_plan
 
     plan = loaded.plan
     inputs, missing = _known_inputs(plan, given, call)
     problems += [_missing(name, loaded) for name in missing]
     planned = view_plan(plan, inputs) | head
+    planned["closure"] = await asyncio.to_thread(_closure, plan, call)
     planned["problems"] = problems
     if given.against is not None:
         planned["against"] = _against(call, plan, given)
@@ -52,6 +59,22 @@ async def fp_plan_workflow(call: Call, given: PlanWorkflowInput) -> dict[str, Js
 
         planned["graph"] = getattr(plangraph, given.graph)(plan)
     return planned
+
+
+def _closure(plan: Plan, call: Call) -> dict[str, Json]:
+    """What the plan finds on this machine, looked up and read, and none of it run."""
+    import os
+
+    from fleetprompt_agent.language.closure import close_plan
+    from fleetprompt_agent.language.surroundings import Machine
+
+    closure = close_plan(plan, Machine(call.agent.root, os.environ.get("PATH", os.defpath)))
+    parts = [
+        {"kind": part.kind, "name": part.name, "value": part.value}
+        for part in closure.parts
+        if part.kind != "plan"
+    ]
+    return {"digest": closure.digest, "parts": parts}
 
 
 def _known_inputs(

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fleetprompt_agent.language.closure import ABSENT, close_plan
-from fleetprompt_agent.language.loader import Compiled
+from fleetprompt_agent.language.loader import Compiled, load_workflow
 from fleetprompt_agent.language.surroundings import Machine
+
+if TYPE_CHECKING:
+    from random import Random
 
 Load = Callable[[str], Compiled]
 
@@ -73,6 +80,75 @@ def test_every_change_shows(load: Load, root: Path) -> None:
     ]
     changed = load(WORKFLOW.replace("run.sh x", "run.sh y")).raise_if_invalid()
     assert close_plan(changed, machine(root)).changes_from(after)[-1] == "plan: changed"
+
+
+def test_a_used_file_that_is_not_there_is_reported_at_its_place(root: Path) -> None:
+    (root / "folder").mkdir()
+    (root / "link").symlink_to("data.txt")
+    text = "steps:\n  - {id: a, command: cli sh, uses: [data.txt, gone, folder, link]}\n"
+    found = load_workflow(text.encode(), format="yaml", file="w.yaml", root=root)
+    assert found.plan is None
+    assert [(one.code, one.path) for one in found.diagnostics] == [
+        ("file.missing", "steps[0].uses[1]"),
+        ("file.not_regular", "steps[0].uses[2]"),
+        ("file.symlink", "steps[0].uses[3]"),
+    ]
+    whole = text.replace(", gone, folder, link", "")
+    assert load_workflow(whole.encode(), format="yaml", file="w.yaml", root=root).is_valid
+
+
+DOCUMENT = {
+    "type": "graph",
+    "inputs": {"a": {"type": "string", "default": "x"}, "b": {"type": "integer", "default": 1}},
+    "env": {"A": "1", "B": "${{ inputs.a }}"},
+    "defaults": {"timeout": "30s", "cwd": "."},
+    "outputs": {"one": "$second.stdout", "two": "$third.json.x"},
+    "tools": {"allow": ["cli:*", "flow:*"], "deny": ["cli:rm"]},
+    "steps": [
+        {"id": "first", "command": "cli sh", "env": {"X": "1", "Y": "2"}},
+        {"id": "second", "command": "cli sh", "timeout": "5s", "retry": {"max_attempts": 2}},
+        {"id": "third", "tool": "flow:set", "with": {"x": "$second.text", "y": "$first.text"}},
+        {
+            "id": "last",
+            "command": "cli sh ${{ steps.third.json.y }}",
+            "env": {"P": "$first.text", "Q": "$second.text", "R": "$third.json.x"},
+            "stdin": {"k": "$third.json", "l": "$first.text"},
+            "approval": {"prompt": "Go?", "preview": "$first.text"},
+        },
+    ],
+}
+
+
+def written(node: object, order: Random, indent: int) -> Iterator[str]:
+    """YAML with keys in any order, and comments anywhere."""
+    pad = " " * indent
+    if order.random() < 0.3:
+        yield f"{pad}# {order.random()}"
+    if isinstance(node, dict):
+        for key in order.sample(sorted(node), len(node)):
+            if isinstance(node[key], dict | list):
+                yield f"{pad}{key}:  # a comment"
+                yield from written(node[key], order, indent + 2)
+            else:
+                yield f"{pad}{key}: {json.dumps(node[key])}"
+    elif isinstance(node, list):
+        for item in node:
+            if isinstance(item, dict):
+                yield f"{pad}-"
+                yield from written(item, order, indent + 2)
+            else:
+                yield f"{pad}- {json.dumps(item)}"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_the_digest_ignores_the_order_of_keys_and_comments(order: Random) -> None:
+    text = "\n".join(written(DOCUMENT, order, 0)) + "\n"
+    plan = load_workflow(text.encode(), format="yaml", file="w.yaml").raise_if_invalid()
+    data = json.dumps(DOCUMENT).encode()
+    assert (
+        plan.digest == load_workflow(data, format="json", file="w.json").raise_if_invalid().digest
+    )
 
 
 def test_a_link_is_no_used_file(load: Load, root: Path) -> None:
