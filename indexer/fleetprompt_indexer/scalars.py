@@ -25,6 +25,9 @@ _WORDS: dict[str, Scalar] = {
     "False": False,
     "FALSE": False,
 }
+NULLS = frozenset(word for word, value in _WORDS.items() if value is None)
+"""How the absence of a value is written."""
+
 _INTEGER = re.compile(r"[-+]?[0-9]+\Z")
 _OCTAL = re.compile(r"0o[0-7]+\Z")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+\Z")
