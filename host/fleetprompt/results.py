@@ -218,6 +218,13 @@ class Gate(_Answer):
     expires_at: str | None = None
 
 
+class RunBefore(_Answer):
+    """A run that has to end before another one may begin."""
+
+    run_id: str
+    status: str
+
+
 class RunResult(_Answer):
     """A run, as it stands."""
 
@@ -234,6 +241,8 @@ class RunResult(_Answer):
     """The value of the last succeeded step; null unless the run succeeded."""
     steps: tuple[StepResult, ...] = ()
     gates: tuple[Gate, ...] = ()
+    waits_for: RunBefore | None = None
+    """The run of the same concurrency group that has to end first."""
     error: ErrorData | None = None
     started_at: str | None = None
     finished_at: str | None = None

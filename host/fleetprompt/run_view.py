@@ -56,6 +56,9 @@ def summary_lines(result: RunResult, width: int, style: Style) -> list[str]:
             lines += _tail_lines(step, width, style)
     lines += ["", *_status_lines(result, width, style)]
     lines.append(f"run {result.run_id}")
+    if result.waits_for is not None:
+        before = result.waits_for
+        lines += fold(f"waits for run {before.run_id}, which is {before.status}", width)
     lines += [f"next: {command}" for command in next_commands(result)]
     return lines
 
@@ -191,7 +194,11 @@ def next_commands(result: RunResult) -> list[str]:
                 commands.append(f"fleetprompt resume {run} --retry {shlex.quote(unknown)}")
             return commands
         case "interrupted" | "pending":
-            return [f"fleetprompt resume {run}"]
+            commands = [f"fleetprompt resume {run}"]
+            if result.waits_for is not None and result.waits_for.status == "interrupted":
+                before = result.waits_for.run_id
+                commands = [f"fleetprompt resume {before}", f"fleetprompt cancel {before}"]
+            return commands
         case "failed" | "running":
             return [f"fleetprompt show {run}"]
         case _:

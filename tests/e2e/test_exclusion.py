@@ -78,6 +78,32 @@ def test_the_second_replaces_the_first(workspace: Workspace) -> None:
     assert second.answer(replacing)["result"]["status"] == "succeeded"
 
 
+def test_a_run_that_nobody_drives_holds_the_next_one_up_and_is_named(workspace: Workspace) -> None:
+    write(workspace, "wait")
+    first, second = workspace.trusted(), workspace.trusted()
+    _, before = begin(first)
+    first.kill()
+    held_up = second.call("fp_run_workflow", {"workflow": "w"})
+    assert held_up["status"] == "pending"
+    assert held_up["waits_for"] == {"run_id": before, "status": "interrupted"}
+    following = second.send("fp_resume_run", {"run_id": held_up["run_id"], "wait_ms": 600_000})
+    assert second.answer(following)["result"]["waits_for"]["run_id"] == before
+    assert second.call("fp_cancel_execution", {"run_id": before})["accepted"] is True
+    following = second.send("fp_resume_run", {"run_id": held_up["run_id"]})
+    release(workspace)
+    assert second.answer(following)["result"]["status"] == "succeeded"
+
+
+def test_a_run_that_nobody_drives_is_named_to_one_that_does_not_wait(workspace: Workspace) -> None:
+    write(workspace, "refuse")
+    first, second = workspace.trusted(), workspace.trusted()
+    _, before = begin(first)
+    first.kill()
+    refused = second.error("fp_run_workflow", {"workflow": "w"})
+    assert refused["code"] == "run.conflict"
+    assert refused["details"] == {"run_id": before, "status": "interrupted"}
+
+
 def test_a_queued_run_can_be_cancelled(workspace: Workspace) -> None:
     write(workspace, "wait")
     agent = workspace.trusted()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -363,6 +366,22 @@ def test_artifacts_are_kept_by_their_content_and_referred_to(workspace: Workspac
         kept = workspace.home / "artifacts" / digest[:2] / digest
         assert kept.read_text() == f"{content}\n"
         assert artifact["size"] == 4
+
+
+def test_long_output_is_kept_apart_and_used_as_if_it_were_not(workspace: Workspace) -> None:
+    (workspace.root / "long.json").write_text(json.dumps(list(range(20_000))))
+    result = run(
+        workspace,
+        "steps:\n  - {id: a, command: cli cat long.json, output: json}\n"
+        "  - {id: b, tool: 'flow:set', with: {n: '${{ size(steps.a.json) }}'}}\n",
+    )
+    assert result["output"] == {"n": 20_000}
+    with closing(sqlite3.connect(workspace.home / "journal.db")) as db:
+        (largest,) = db.execute("SELECT max(length(data)) FROM events").fetchone()
+    assert largest < 65_536
+    other = workspace.trusted()
+    given = {"run_id": result["run_id"], "step_path": "a", "channel": "stdout", "limit": 10}
+    assert other.call("fp_get_output", given)["channels"]["stdout"]["text"] == "[0, 1, 2, "
 
 
 def test_an_artifact_that_was_not_made_or_is_a_link_fails_the_step(workspace: Workspace) -> None:

@@ -15,7 +15,7 @@ from fleetprompt_agent.engine import requests, tokens
 from fleetprompt_agent.engine.active import ActiveRun, Progress, now_ms
 from fleetprompt_agent.engine.core.apply import apply, begin, fold
 from fleetprompt_agent.engine.core.events import Event, LeaseTaken, RunCreated, RunReopened
-from fleetprompt_agent.engine.journal_port import PRUNED, RunRow
+from fleetprompt_agent.engine.journal_port import EVERY_REQUEST, PRUNED, RunRow
 from fleetprompt_agent.engine.runner import INBOX_POLL_S, Runner
 from fleetprompt_agent.language.plan import canonical_json, plan_to_json
 from fleetprompt_protocol.errors import FleetPromptError, RequestError
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from fleetprompt_agent.steps.artifacts import ArtifactStore
     from fleetprompt_agent.steps.contract import StepRunner
 
+HELD_UP_POLL_S = 1.0
+"""A queued run looks so often whether somebody still drives the one before it."""
 TOKEN_LIFE_S = 7 * 86_400
 """Of a token that was issued again (engine.md §3, Clocks)."""
 
@@ -62,6 +64,8 @@ class Snapshot:
     """`pending running waiting succeeded failed canceled interrupted`."""
     tokens: Mapping[str, str]
     """Gate id to token, for gates that this call opened or issued anew."""
+    waits_for: tuple[str, str] | None = None
+    """The run of the same concurrency group that has to end first, and its status."""
 
 
 class Engine:
@@ -202,11 +206,13 @@ class Engine:
             return []
         others = self.journal.group_members(self.project, group.group)
         if others and group.on_conflict == "refuse":
+            status = self._status_of(others[0])
             raise RequestError(
                 "run.conflict",
-                f"Run {others[0]} of the group {group.group} has not ended, and this workflow "
-                "does not wait. Let it end, or cancel it.",
-                details={"run_id": others[0]},
+                f"Run {others[0]} of the group {group.group} has not ended (it is {status}), and "
+                "this workflow does not wait. "
+                f"{'Resume it' if status == 'interrupted' else 'Let it end'}, or cancel it.",
+                details={"run_id": others[0], "status": status},
                 retryable=True,
             )
         self.journal.join_group(self.project, group.group, run_id)
@@ -223,7 +229,8 @@ class Engine:
     ) -> Snapshot:
         try:
             async with asyncio.timeout(wait_s):
-                await run.parked.wait()
+                while not await self._is_parked_or_held_up(run):
+                    pass
         except TimeoutError:
             pass
         finally:
@@ -236,7 +243,34 @@ class Engine:
     def _snapshot(self, run: ActiveRun) -> Snapshot:
         state = run.state
         status = self._status(state, is_driven=not run.parked.is_set())
-        return Snapshot(state, status, self._open_tokens(state))
+        return Snapshot(state, status, self._open_tokens(state), self._waits_for(state, status))
+
+    async def _is_parked_or_held_up(self, run: ActiveRun) -> bool:
+        """Wait for the run; false when it is time to look again at what it waits for.
+
+        A run whose turn cannot come, because nobody drives the one before it, is told of at once.
+        """
+        if run.state.plan.concurrency is None:
+            return await run.parked.wait()
+        before = self._runner.waits_for(run.state)
+        if before is not None and self._status_of(before) == "interrupted":
+            return True
+        try:
+            async with asyncio.timeout(HELD_UP_POLL_S):
+                return await run.parked.wait()
+        except TimeoutError:
+            return False
+
+    def _waits_for(self, state: RunState, status: str) -> tuple[str, str] | None:
+        before = self._runner.waits_for(state) if status in ("pending", "interrupted") else None
+        return None if before is None else (before, self._status_of(before))
+
+    def _status_of(self, run_id: str) -> str:
+        """The status of another run, `unreadable` when its events cannot be read."""
+        try:
+            return self.get(run_id).status
+        except FleetPromptError:
+            return "unreadable"
 
     def _status(self, state: RunState, *, is_driven: bool) -> str:
         """The derived status: the fold, whether somebody drives the run, and what it waits for."""
@@ -290,9 +324,10 @@ class Engine:
         """The run as it is now, whoever owns it."""
         run = self._runner.active.get(run_id)
         if run is not None:
-            return Snapshot(run.state, self._status(run.state, is_driven=True), {})
-        state, status = self._observe(run_id)
-        return Snapshot(state, status, {})
+            state, status = run.state, self._status(run.state, is_driven=True)
+        else:
+            state, status = self._observe(run_id)
+        return Snapshot(state, status, {}, self._waits_for(state, status))
 
     def _is_driven(self, run_id: str) -> bool:
         """Whether some process drives the run: a lease of this one alone does not say so.
@@ -340,7 +375,7 @@ class Engine:
                     self._tell(listener, state, seen)
         except TimeoutError:
             pass
-        return Snapshot(state, status, self._open_tokens(state))
+        return Snapshot(state, status, self._open_tokens(state), self._waits_for(state, status))
 
     def _tell(self, listener: Listener | None, state: RunState, seen: int) -> None:
         """Tell the listener of the events after `seen`."""
@@ -508,7 +543,11 @@ class Engine:
                     raise run.error
                 continue
             state = self.load(run_id)
-            if is_done(state) or state.is_terminal:
+            if state.is_terminal:
+                with self.journal.transaction():
+                    self.journal.clear_inbox(run_id, EVERY_REQUEST)
+                return
+            if is_done(state):
                 return
             if not self._adopt_if_free(run_id, asker, listener):
                 await asyncio.sleep(INBOX_POLL_S)

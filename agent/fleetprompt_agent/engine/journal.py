@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.engine.event_rows import COLUMNS, from_row, to_row
 from fleetprompt_agent.engine.journal_port import LEASE_S, PRUNED, InboxItem, RunRow
+from fleetprompt_agent.engine.large_output import APART, digests_in
 from fleetprompt_agent.engine.lock_holder import writer_of
 from fleetprompt_agent.engine.owner import Owner, boot_clock_s, is_live
+from fleetprompt_agent.steps.artifacts import ArtifactStore
 from fleetprompt_protocol.errors import JournalError, RequestError
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ class Journal:
     ) -> None:
         self.path = path
         self.lease_s = lease_s
+        self._artifacts = ArtifactStore(path.parent / "artifacts")
         self._busy_timeout_s = busy_timeout_s
         self._in_transaction = False
         self._full = False
@@ -242,7 +245,10 @@ class Journal:
 
     def append(self, run_id: str, epoch: int, events: list[Event]) -> None:
         """See `journal_port.EventStore`."""
-        rows = [(run_id, *to_row(event)) for event in events]
+        try:
+            rows = [(run_id, *to_row(event, self._artifacts.keep)) for event in events]
+        except OSError as error:
+            raise self._error(error) from error
         if rows:
             is_held = self._db.execute(_INSERT_AS_OWNER, (*rows[0], run_id, epoch)).rowcount == 1
         else:
@@ -268,7 +274,7 @@ class Journal:
                 f"The events of run {run_id} cannot be read: {error}. Other runs are not affected.",
                 details={"run_id": run_id},
             ) from error
-        return [from_row(run_id, row) for row in rows]
+        return [from_row(run_id, row, self._artifacts.content) for row in rows]
 
     def get_run(self, run_id: str) -> RunRow | None:
         """See `journal_port.RunIndex`."""
@@ -438,7 +444,16 @@ class Journal:
             " WHERE run_id IN (SELECT run_id FROM runs WHERE project = ?) GROUP BY run_id",
             (_ROW_BYTES, project),
         )
-        return dict(rows)
+        sizes: dict[str, int] = dict(rows)
+        apart = self._read(
+            "SELECT run_id, data FROM events"
+            " WHERE run_id IN (SELECT run_id FROM runs WHERE project = ?) AND instr(data, ?)",
+            (project, f'"{APART}"'),
+        )
+        for run_id, data in apart:
+            with suppress(ValueError, KeyError, TypeError, AttributeError):  # damaged, or no such
+                sizes[run_id] += sum(item["size"] for item in json.loads(data)[APART].values())
+        return sizes
 
     def delete_run(self, run_id: str) -> None:
         """See `journal_port.Retention`; call it within a transaction.
@@ -464,10 +479,14 @@ class Journal:
     def artifact_digests(self) -> set[str]:
         """See `journal_port.Retention`."""
         rows = self._read(
-            "SELECT data FROM events WHERE type = 'step.succeeded' AND instr(data, '\"artifacts\"')"
+            "SELECT data FROM events WHERE instr(data, '\"artifacts\"') OR instr(data, ?)",
+            (f'"{APART}"',),
         )
-        kept = (json.loads(data).get("result", {}).get("artifacts") for (data,) in rows)
-        return {artifact["sha256"] for artifacts in kept for artifact in artifacts or ()}
+        found: set[str] = set()
+        for (data,) in rows:
+            with suppress(ValueError):  # damaged: its run cannot be read any more
+                found |= digests_in(json.loads(data))
+        return found
 
 
 _ROW_BYTES = 300

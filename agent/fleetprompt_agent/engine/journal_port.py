@@ -140,6 +140,10 @@ class Leases(Protocol):
         ...
 
 
+EVERY_REQUEST = (1 << 63) - 1
+"""For `clear_inbox`: up to the last one."""
+
+
 class Inbox(Protocol):
     """Requests to the owners of runs, from whoever asks; no lease is needed to leave one."""
 

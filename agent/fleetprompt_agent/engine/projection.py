@@ -53,6 +53,9 @@ def run_result(snapshot: Snapshot, *, request_id: str) -> dict[str, Json]:
             "causation_id": state.cause_event_id,
         },
     }
+    if snapshot.waits_for is not None:
+        run_id, status = snapshot.waits_for
+        result["waits_for"] = {"run_id": run_id, "status": status}
     if state.ended_ms is not None:
         result["finished_at"] = instant(state.ended_ms)
     error = state.error or _canceled_error(state)

@@ -48,8 +48,9 @@ from fleetprompt_agent.engine.core.events import (
     StepSucceeded,
     StepUnknown,
 )
-from fleetprompt_agent.engine.core.outcomes import judge
+from fleetprompt_agent.engine.core.outcomes import AttemptEnd, judge
 from fleetprompt_agent.engine.core.schedule import FINALLY_S
+from fleetprompt_agent.engine.journal_port import EVERY_REQUEST
 from fleetprompt_protocol.errors import FleetPromptError, JournalError
 from fleetprompt_protocol.ids import new_id
 from fleetprompt_protocol.log import get_logger
@@ -150,6 +151,11 @@ class Runner:
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_LIMIT_S)
         for run in runs:
+            for path in [path for path, task in run.tasks.items() if task.done()]:
+                # Cancelled before it had begun: nobody has told how it ended.
+                del run.tasks[path]
+                end = AttemptEnd(False, {}, None, "none", 0.0, stopped="interrupt")
+                run.arrived.append(Arrived(path, run.state.steps[path].attempt, end))
             self._dirty[run.run_id] = run
         self._turn()
 
@@ -411,7 +417,10 @@ class Runner:
                 raise
             self._let_go(run, error)
             return
-        if run.inbox_seen > run.inbox_cleared:
+        if run.state.is_terminal:
+            # Whatever else was asked comes too late.
+            self._journal.clear_inbox(run.run_id, EVERY_REQUEST)
+        elif run.inbox_seen > run.inbox_cleared:
             self._journal.clear_inbox(run.run_id, run.inbox_seen)
             run.inbox_cleared = run.inbox_seen
         if self._is_parking(run):

@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,55 @@ class ArtifactStore:
             os.close(directory)
         return kept
 
+    def keep(self, content: bytes) -> str:
+        """Keep the content, durably; gives its sha256 (hex).
+
+        Raises:
+            OSError: the store cannot be written.
+        """
+        sha256 = hashlib.sha256(content).hexdigest()
+        try:
+            os.utime(self.path(sha256))  # it is whole, and young again: no sweep takes it
+        except FileNotFoundError:
+            pass
+        else:
+            return sha256
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, draft = tempfile.mkstemp(dir=self._folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            self._name(draft, sha256)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(draft)  # noqa: PTH108 (a draft is a name, not a Path)
+            raise
+        return sha256
+
+    def content(self, sha256: str) -> bytes:
+        """What was kept with this digest.
+
+        Raises:
+            OSError: it is not there, or is not what was kept.
+        """
+        content = self.path(sha256).read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise OSError(f"the content of {sha256} has been changed")
+        return content
+
+    def _name(self, draft: str, sha256: str) -> None:
+        """Give the whole file its name, durably."""
+        place = self.path(sha256)
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        os.replace(draft, place)  # noqa: PTH105 (a draft is a name, not a Path)
+        directory = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
     def sweep(self, in_use: set[str], before_s: float, *, dry_run: bool = False) -> tuple[int, int]:
         """Remove what nothing refers to; gives how many files, and their bytes.
 
@@ -135,11 +185,10 @@ class ArtifactStore:
                         copy.write(chunk)
                     copy.flush()
                     os.fsync(copy.fileno())
-                place = self.path(digest.hexdigest())
-                place.parent.mkdir(mode=0o700, exist_ok=True)
-                os.replace(draft, place)  # noqa: PTH105 (a draft is a name, not a Path)
+                self._name(draft, digest.hexdigest())
             except BaseException:
-                os.unlink(draft)  # noqa: PTH108 (same)
+                with suppress(FileNotFoundError):
+                    os.unlink(draft)  # noqa: PTH108 (a draft is a name, not a Path)
                 raise
         finally:
             os.close(source)

@@ -118,6 +118,13 @@ class GateOutput(ToolOutput):
     expires_at: str | None
 
 
+class RunBefore(ToolOutput):
+    """The run of the same concurrency group that has to end first."""
+
+    run_id: str
+    status: str = Field(description="An interrupted one has to be resumed or cancelled.")
+
+
 class RunOutput(ToolOutput):
     """A run as it is now."""
 
@@ -133,6 +140,7 @@ class RunOutput(ToolOutput):
     output: Any
     steps: list[StepOutput]
     gates: list[GateOutput]
+    waits_for: RunBefore | None = None
     error: ErrorData | None = None
     started_at: str
     finished_at: str | None = None

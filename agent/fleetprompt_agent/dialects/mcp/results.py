@@ -76,6 +76,12 @@ def _next(run: dict[str, Json], root: Path) -> str | None:
             return f"The run goes on. Ask fp_get_run with run_id {run_id} how it stands."
         case "interrupted":
             return f"Continue it with fp_resume_run and run_id {run_id}."
+        case "pending" if run.get("waits_for"):
+            before = run["waits_for"]
+            return (
+                f"The run waits for run {before['run_id']}, which is {before['status']}. When that "
+                f"one has ended, fp_resume_run with run_id {run_id} follows this one."
+            )
         case "waiting":
             pass
         case _:
