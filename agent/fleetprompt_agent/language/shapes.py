@@ -417,6 +417,8 @@ def _type_hint(location: Location, code: str, value: Any) -> str | None:
         return f"say the unit, such as `{value}s`"
     if name == "for_each" and isinstance(value, list):
         return "quote it: an expression may be a list"
+    if name == "uses" and isinstance(value, str):
+        return "it lists files of the repository; another workflow is named by `workflow:`"
     if name == "needs" and isinstance(value, str):
         return f"write `[{value}]`"
     if name == "env" or "env" in location:

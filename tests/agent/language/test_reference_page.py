@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from fleetprompt_indexer import vocabulary
 
-PAGE = (Path(__file__).parents[3] / "docs/workflows.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[3] / "docs"
+FOREIGN_KEY = re.compile(r"`([A-Za-z_-]+):[^`]*`")
+PAGE = (DOCS / "workflows.md").read_text(encoding="utf-8")
 TABLES = "\n".join(line for line in PAGE.splitlines() if line.startswith("|"))
 
 
@@ -23,3 +26,14 @@ def test_every_accepted_field_has_a_row_and_no_other(level: vocabulary.Level) ->
 def test_the_namespaces_are_those_that_are_accepted() -> None:
     for namespace in vocabulary.NAMESPACES.values():
         assert (f"| `{namespace.name}` |" in TABLES) == namespace.supported
+
+
+def test_every_foreign_key_of_the_table_is_answered_with_what_to_write() -> None:
+    page = (DOCS / "coming-from.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[3:-1] for line in page.splitlines() if line.startswith("| ")]
+    keys = {key for cells in rows for cell in cells for key in FOREIGN_KEY.findall(cell)}
+    known = {*vocabulary.STEP_FIELDS, *vocabulary.WORKFLOW_FIELDS}
+    assert {"run", "depends", "when", "timeout_ms", "handler_on"} <= keys
+    for key in keys - known - {"decode"}:  # inside `output:`
+        hints = [vocabulary.hint_for_key(level, key) for level in ("workflow", "step")]
+        assert any(hint and "did you mean" not in hint for hint in hints), key
