@@ -9,12 +9,15 @@ machines.
 from __future__ import annotations
 
 import ast
+import random
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import yaml
 
+from fleetprompt_agent.language.expressions.errors import ExpressionError
 from fleetprompt_agent.language.expressions.evaluator import compile_node
 from fleetprompt_agent.language.expressions.expression import Expression
 from fleetprompt_agent.language.expressions.parser import parse
@@ -103,7 +106,71 @@ def main() -> None:
         load = partial(load_workflow, data, format="yaml", file="w.yaml")
         if load().plan is None:
             raise SystemExit(f"the file of the benchmark has faults: {load().diagnostics[:3]}")
-        show("  load: validate, compile, digest", best_us(load, 2.0), floor, target)
+        loaded = best_us(load, 2.0)
+        show("  load: validate, compile, digest", loaded, floor, target)
+        print(f"{'':44} {loaded / composed:12.1f} x composing it")
+    worst_cases()
+
+
+def once_us(work: Callable[[], object]) -> float:
+    """The CPU time of the better of two calls, in microseconds."""
+    return min(best_of_one(work), best_of_one(work))
+
+
+def best_of_one(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return (time.process_time() - began) * 1e6
+
+
+HOSTILE = (
+    "inputs.objects.exists(o, o.nope == 1)",
+    "inputs.words.all(w, inputs.map == inputs.map)",
+    "inputs.lists.all(x, inputs.lists == inputs.lists)",
+    "inputs.words.all(w, inputs.text.startsWith(inputs.text))",
+    "inputs.words.map(w, inputs.text + w)",
+    "inputs.numbers.map(a, inputs.numbers.map(b, b))",
+    '"x"' + '.replace("x", "xxxx")' * 30,
+    "[[1]]" + ".map(a, a + a)" * 40,
+    "[" + "1," * 1200 + "]",
+    "1" + " + 1" * 900,
+)
+"""What takes longest of those in tests/agent/language/test_expression_bounds.py."""
+
+
+def worst_cases() -> None:
+    """The longest of hostile expressions, and of a file with random damage."""
+    scope = {
+        "inputs": {
+            "text": "a" * 500_000,
+            "numbers": list(range(200_000)),
+            "words": ["x" * 100] * 10_000,
+            "objects": [{"size": number} for number in range(20_000)],
+            "map": {str(number): number for number in range(50_000)},
+            "lists": [[1, 2, 3]] * 5_000,
+        }
+    }
+
+    def refused(source: str) -> None:
+        with suppress(ExpressionError):
+            tree, references, slots = parse(source)
+            Expression(source, tree, references, slots).evaluate(scope)
+
+    slowest = max(once_us(partial(refused, source)) for source in HOSTILE)
+    show("hostile expressions: the slowest", slowest, None, "target 25 ms")
+    order = random.Random(1)
+    text = typical_file(20).decode()
+    signs = ["&x ", "*x", "!t ", "- ", ": ", "\n", "  ", "\t", "[", "]", "{", "}", '"', "'", "${{"]
+    slowest = 0.0
+    for _ in range(1000):
+        damaged = text
+        for _ in range(order.randint(1, 5)):
+            place = order.randrange(len(damaged))
+            sign = order.choice(signs) * order.choice((1, 1, 40))
+            damaged = damaged[:place] + sign + damaged[place + order.choice((0, 1, 20)) :]
+        data = damaged.encode()
+        slowest = max(slowest, once_us(partial(load_workflow, data, format="yaml", file="w")))
+    show("damaged files: the slowest of 1000", slowest, None, "target 50 ms")
 
 
 if __name__ == "__main__":

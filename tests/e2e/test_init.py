@@ -47,12 +47,15 @@ def git(root: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def command(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What `fleetprompt` says, without any terminal."""
+def command(
+    root: Path, *arguments: str, inside: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """What `fleetprompt` says, without any terminal, and `inside` another program's hold."""
+    environ = {name: value for name, value in os.environ.items() if "TOKEN" not in name}
     return subprocess.run(
-        [sys.executable, "-P", "-m", "fleetprompt", *arguments],
+        [*inside, sys.executable, "-P", "-m", "fleetprompt", *arguments],
         cwd=root,
-        env={**os.environ, "FLEETPROMPT_HOME": str(root.parent / "home"), "LANG": "C.UTF-8"},
+        env={**environ, "FLEETPROMPT_HOME": str(root.parent / "home"), "LANG": "C.UTF-8"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -108,6 +111,37 @@ def test_the_review_runs_and_reports(repository: Path) -> None:
     assert "Begin" in first.stdout
     odd = command(repository, "run", "review", "--allow-side-effects", "--input", "commit=--all")
     assert odd.returncode == 2
+
+
+WITHOUT_NETWORK = ("unshare", "--map-root-user", "--net")
+
+
+def has_no_network() -> bool:
+    """Whether this machine can start a program without any network."""
+    try:
+        return subprocess.run([*WITHOUT_NETWORK, "true"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_no_network(), reason="unshare cannot take the network away here")
+@pytest.mark.parametrize(
+    ("template", "given", "code", "says"),
+    [
+        ("review", (), 0, "1 whitespace problems"),
+        ("release", ("--input", "tag=v1.0.0"), 5, "Go on"),
+        ("triage", (), 5, "fix now"),
+    ],
+)
+def test_each_template_runs_without_a_token_or_a_network(
+    repository: Path, template: str, given: tuple[str, ...], code: int, says: str
+) -> None:
+    """To its end, or to where it asks a person, who is not there."""
+    command(repository, "init", "--template", template)
+    run = ("run", template, "--allow-side-effects", *given)
+    done = command(repository, *run, inside=WITHOUT_NETWORK)
+    assert done.returncode == code, done.stderr
+    assert says in done.stdout + done.stderr
 
 
 def test_the_release_asks_and_makes_the_tag(repository: Path) -> None:

@@ -125,6 +125,20 @@ def test_permissions_say_what_is_enforced_and_what_cannot_be_seen(view: dict[str
     assert steps_of(view)["right"]["caution"] == UNSEEN
 
 
+def test_what_nothing_enforces_is_declared_only(load: Load) -> None:
+    plan = load("""\
+        allow: {network: [api.github.com], read: [~/.config/gh], write: [dist]}
+        steps: [{id: a, command: cli gh}]
+        """).raise_if_invalid()
+    found = {one["permission"]: one["enforced"] for one in view_plan(plan)["permissions"]}
+    assert found == {
+        "process:exec:gh": True,
+        "network:egress:api.github.com": False,
+        "filesystem:read:~/.config/gh": False,
+        "filesystem:write:dist": False,
+    }
+
+
 def test_a_view_is_json(view: dict[str, Any]) -> None:
     assert json.loads(json.dumps(view)) == view
 
