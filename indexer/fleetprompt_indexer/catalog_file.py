@@ -102,6 +102,16 @@ MIGRATIONS: tuple[str, ...] = (
         validated_at INTEGER NOT NULL
     );
     """,
+    # Without an index of beginnings, a word that is being typed (`w6`) costs what all the words
+    # cost that begin so: 5 ms for 11,000 of them.
+    """
+    DROP TABLE entry_words;
+    CREATE VIRTUAL TABLE entry_words USING fts5 (
+        workflow_id, name, description, tools, agents, input_names,
+        content = 'entries', content_rowid = 'entry_id', columnsize = 0, prefix = '2'
+    );
+    INSERT INTO entry_words (entry_words) VALUES ('rebuild');
+    """,
 )
 """What brings a catalog from version N to N+1, for each N from 0. Only ever appended to."""
 

@@ -50,14 +50,11 @@ _IN_BRACKETS = re.compile(
 )
 """The next part of a value in brackets: a sign, or a quoted or plain text that may be a key."""
 
-_PART = r"(?:\"[^\"\\]*\"|-?[\w./$(~][\w./$()~+*<>=&|;@!^%-]*)"
+_PART = r"(?:\"[^\"\\]*\"|-?[\w./$(~][\w./$()~+*<>=&|;@!^%-]*+(?: [\w./$()~+*<>=&|;@!^%-]++)*+)"
 _FLAT_LIST = re.compile(rf"\[{_PART}(?:, {_PART})*\] *")
 _FLAT_MAP = re.compile(rf"\{{\w+: {_PART}(?:, \w+: {_PART})*\}} *")
-_FLAT_KEYS = re.compile(r"[{ ](\w+): ")
-"""Values in brackets that need no closer look when nobody wants them, unless two keys are equal.
-
-What looks like a key in quotes counts as one too, which at worst costs the closer look.
-"""
+_FLAT_PAIR = re.compile(rf"(\w+): ({_PART})")
+"""Values in brackets of the simplest form, with nothing in brackets in them."""
 
 _Frame: TypeAlias = "tuple[int, set[str] | None, Any, frozenset[str] | None]"
 
@@ -193,8 +190,6 @@ def _read_lines(
             inner_only = only if keys is None else None
             if only is wanted and found in step_lists:
                 raise _NotPlain
-            if not is_wanted and _is_flat(rest):
-                continue
             value = _in_brackets(rest, inner_only, is_wanted=is_wanted)
         elif match := _QUOTED.fullmatch(rest):
             value = match[1][1:-1]
@@ -265,22 +260,26 @@ def _text_of_block(text: str, first: int, above: int, begin: re.Match[str]) -> s
     return joined if begin[2] else f"{joined}\n"
 
 
-def _is_flat(rest: str) -> bool:
-    """Whether the value in brackets is a simple and sound one."""
-    if rest[0] == "[":
-        return _FLAT_LIST.fullmatch(rest) is not None
-    if _FLAT_MAP.fullmatch(rest) is None:
-        return False
-    keys = _FLAT_KEYS.findall(rest)
-    return len(keys) == len(set(keys))
-
-
 def _in_brackets(rest: str, only: frozenset[str] | None, *, is_wanted: bool) -> Any:
     """The value in brackets that a line ends with; None when it is not wanted.
 
     Raises:
         _NotPlain: It does not end there, or has something that is not read here.
     """
+    if rest[0] == "[":
+        if not is_wanted and _FLAT_LIST.fullmatch(rest):
+            return None
+    elif _FLAT_MAP.fullmatch(rest):
+        pairs = dict(found := _FLAT_PAIR.findall(rest))
+        if len(pairs) != len(found):
+            raise _NotPlain
+        if not is_wanted:
+            return None
+        return {
+            name: text[1:-1] if text[0] == '"' else _value(text, only)
+            for name, text in pairs.items()
+            if only is None or name in only
+        }
     match = _IN_BRACKETS.match
     top: list[Any] = []
     stack: list[tuple[set[str] | None, str | None, Any, frozenset[str] | None]] = []

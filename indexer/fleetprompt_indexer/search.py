@@ -44,16 +44,21 @@ def ranked(words: str, matches: Iterable[tuple[int, str, str, str, str, str]]) -
     whole = "-".join(wanted)
     scored: list[tuple[int, int, str, int]] = []
     for entry_id, workflow_id, name, tools, agents, inputs in matches:
-        fields = (
-            (8, workflow_id),
-            (6, name.casefold()),
-            (3, tools.casefold()),
-            (3, agents.casefold()),
-            (2, inputs.casefold()),
-        )
+        folded = name.casefold()
+        uses = f"{tools}\n{agents}".casefold()
+        takes = inputs.casefold()
         score = 100 if workflow_id == whole else 0
         for word in wanted:
-            score += next((weight for weight, text in fields if word in text), 1)
+            if word in workflow_id:
+                score += 8
+            elif word in folded:
+                score += 6
+            elif word in uses:
+                score += 3
+            elif word in takes:
+                score += 2
+            else:
+                score += 1
         scored.append((-score, len(name), workflow_id, entry_id))
     return [entry_id for *_, entry_id in sorted(scored)]
 
