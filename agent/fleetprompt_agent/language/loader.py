@@ -136,12 +136,15 @@ class _Family:
 
             from fleetprompt_agent.language.compiler import compile_workflow
             from fleetprompt_agent.language.shapes import read_shapes
+            from fleetprompt_agent.language.surroundings import report_missing
 
             shapes = read_shapes(report.root, report, self.also_supported)
             if shapes is not None:
                 workflow_id = shapes.workflow.id or default_id
                 name = shapes.workflow.name or workflow_id
                 _check_id(workflow_id, shapes.workflow.id, source.given_id, report)
+                if self.root is not None:
+                    report_missing(shapes.workflow, self.root, report)
                 family = (*ancestors, workflow_id)
                 plan = compile_workflow(
                     shapes,
@@ -151,7 +154,9 @@ class _Family:
                     self.also_supported,
                 )
             if plan is not None:
-                plan = self._in_place(plan, source.file, sha256, report)
+                from dataclasses import replace
+
+                plan = replace(plan, file_path=source.file, sha256=sha256)
         except WorkflowError as error:
             report.take((error.details or {}).get("diagnostics", ()))
         except Exception as error:  # noqa: BLE001 - a file must never take the agent down
@@ -160,18 +165,6 @@ class _Family:
             report.add("internal", message, ())
             plan = None
         return Compiled(workflow_id, name, plan, report.sorted(), sha256, source.file)
-
-    def _in_place(self, plan: Plan, file: str, sha256: str, report: Report) -> Plan | None:
-        """The plan with its place; None when files that it uses are not there."""
-        from dataclasses import replace
-
-        if self.root is not None and any(step.uses for step in (*plan.steps, *plan.finally_steps)):
-            from fleetprompt_agent.language.surroundings import report_missing
-
-            report_missing(plan, self.root, report)
-            if report.has_errors:
-                return None
-        return replace(plan, file_path=file, sha256=sha256)
 
     def find(self, name: str, family: tuple[str, ...]) -> Found:
         """The plan of a sub-workflow, by its id."""

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from fleetprompt_agent.language.diagnostics import Report
-    from fleetprompt_agent.language.plan import Json, Plan
+    from fleetprompt_agent.language.diagnostics import Location, Report
+    from fleetprompt_agent.language.models import Workflow
+    from fleetprompt_agent.language.plan import Json
 
 MAX_USED_BYTES = 16 << 20
 """Of one file under `uses:`."""
@@ -33,17 +34,25 @@ def used_sha256(root: Path, path: str) -> str | None:
         return None
 
 
-def report_missing(plan: Plan, root: Path, report: Report) -> None:
-    """Report each file under `uses:` that is not there, or cannot be one."""
+def report_missing(workflow: Workflow, root: Path, report: Report) -> None:
+    """Report each file under `uses:` that is not there, or cannot be read."""
+    for field, steps in (("steps", workflow.steps), ("finally", workflow.finally_)):
+        for number, step in enumerate(steps):
+            for place, path in enumerate(step.uses):
+                _report_missing(path, (field, number, "uses", place), root, report)
+
+
+def _report_missing(path: str, location: Location, root: Path, report: Report) -> None:
     from fleetprompt_indexer.reader import file_fault
 
-    for field, steps in (("steps", plan.steps), ("finally", plan.finally_steps)):
-        for step in steps:
-            for place, path in enumerate(step.uses):
-                fault = file_fault(root, path, max_bytes=MAX_USED_BYTES)
-                if fault is not None:
-                    location = (field, step.index, "uses", place)
-                    report.add(fault.code, f"`{path}`: {fault.message}", location)
+    fault = file_fault(root, path, max_bytes=MAX_USED_BYTES)
+    if fault is None:
+        return
+    message = f"there is no file `{path}`"
+    if fault.code != "file.missing":
+        why = fault.message.removesuffix(".")
+        message = f"`{path}` cannot be used: {why[:1].lower()}{why[1:]}"
+    report.add(fault.code, message, location)
 
 
 class Machine:
