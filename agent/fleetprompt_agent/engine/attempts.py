@@ -167,13 +167,14 @@ class Attempts:
         left = max(0.0, (step.deadline_ms - now_ms) / 1000)
         return left if own is None else min(own, left)
 
-    def instant(self, request: StepRequest) -> AttemptEnd | None:
-        """The end of a step that waits for nothing; None for one that has to be performed."""
-        runner = self._instant.get(request.namespace)
-        if runner is None:
-            return None
+    def is_instant(self, namespace: str) -> bool:
+        """Whether such steps wait for nothing, so that they need neither a task nor a slot."""
+        return namespace in self._instant
+
+    def perform_at_once(self, request: StepRequest) -> AttemptEnd:
+        """The end of an instant step."""
         try:
-            return _end_of(runner.perform(request))
+            return _end_of(self._instant[request.namespace].perform(request))
         except FleetPromptError as error:
             return AttemptEnd(False, {}, error.to_data(), "none", 0.0)
 

@@ -70,6 +70,8 @@ log = get_logger("engine")
 
 EVENTS_PER_TURN = 256
 """A run yields the loop after so many events: a long chain of instant steps starves none."""
+SLOTS = 64
+"""Steps that act at once in this process, whatever its runs allow (engine.md §3, Slots)."""
 INBOX_POLL_S = 0.05
 """Requests of other processes are folded in within 100 ms (engine.md §4)."""
 STOP_LIMIT_S = 4.0
@@ -108,7 +110,9 @@ class Runner:
         self._dirty: dict[str, ActiveRun] = {}
         self._turn_due = False
         self._acting = 0
-        """Number of tasks that have begun to perform a step."""
+        """Number of tasks that perform a step, and of steps of this turn that will get one."""
+        self._starved: dict[str, ActiveRun] = {}
+        """Runs with a step that no slot is free for."""
         self._stopping = False
         self._inbox_timer: asyncio.TimerHandle | None = None
         self._renew_timer: asyncio.TimerHandle | None = None
@@ -154,6 +158,7 @@ class Runner:
             for path in [path for path, task in run.tasks.items() if task.done()]:
                 # Cancelled before it had begun: nobody has told how it ended.
                 del run.tasks[path]
+                self._acting -= 1
                 end = AttemptEnd(False, {}, None, "none", 0.0, stopped="interrupt")
                 run.arrived.append(Arrived(path, run.state.steps[path].attempt, end))
             self._dirty[run.run_id] = run
@@ -179,6 +184,14 @@ class Runner:
             if run.error is None:
                 self._after_commit(run)
             run.turned.set()
+        if self._starved and self._acting < SLOTS:
+            self._feed_starved()
+            self.wake_all()
+
+    def _feed_starved(self) -> None:
+        """A slot is free: the runs that wait for one are looked at in the next turn."""
+        self._dirty.update(self._starved)
+        self._starved.clear()
 
     async def turned(self, run: ActiveRun) -> None:
         """Wait until the run has been through a turn, or was let go."""
@@ -308,6 +321,10 @@ class Runner:
         if step.is_composite:
             self._emit(run, StepStarted(step.path, command.attempt, key))
             return True
+        is_instant = self._attempts.is_instant(step.step.namespace)
+        if self._acting >= SLOTS and not is_instant:
+            self._starved[run.run_id] = run
+            return False
         deadline = step.deadline_ms
         if deadline is None and step.step.total_timeout_s is not None:
             deadline = now + round(step.step.total_timeout_s * 1000)
@@ -332,10 +349,10 @@ class Runner:
             StepStarted(step.path, command.attempt, key, shown, digest_of(shown), deadline),
             event_id=event_id,
         )
-        instant = self._attempts.instant(request)
-        if instant is not None:
-            self._emit(run, judge(state, step, instant, now))
+        if is_instant:
+            self._emit(run, judge(state, step, self._attempts.perform_at_once(request), now))
         else:
+            self._acting += 1
             run.to_launch.append((request, self._attempts.limit_s(step, now)))
         return True
 
@@ -389,7 +406,9 @@ class Runner:
         if any(item.step_path == path for item in run.arrived):
             return False
         # Journaled as started in this very turn, or never launched: it has done nothing.
-        run.to_launch = [item for item in run.to_launch if item[0].step_path != path]
+        kept = [item for item in run.to_launch if item[0].step_path != path]
+        self._acting -= len(run.to_launch) - len(kept)
+        run.to_launch = kept
         self._emit(run, StepCanceled(path, step.attempt))
         return True
 
@@ -458,7 +477,6 @@ class Runner:
 
     async def _act(self, run: ActiveRun, request: StepRequest, limit_s: float | None) -> None:
         path = request.step_path
-        self._acting += 1
 
         def on_output(channel: str, text: str) -> None:
             for listener in list(run.listeners):
@@ -471,7 +489,8 @@ class Runner:
         run.tasks.pop(path, None)
         run.arrived.append(Arrived(path, request.attempt, end))
         self._acting -= 1
-        if self._acting or run.tasks or self._turn_due:
+        self._feed_starved()
+        if self._acting or self._turn_due:
             self.wake(run)
             return
         # Nothing else is under way that the turn could be shared with.
@@ -516,10 +535,12 @@ class Runner:
         run.error = error
         run.pending.clear()
         run.progress.clear()
+        self._acting -= len(run.to_launch)
         run.to_launch.clear()
         for path, task in run.tasks.items():
             run.stopped.setdefault(path, "interrupt")
-            task.cancel()
+            # One that was made just now begins first: it has to tell that it has ended.
+            self._loop.call_soon(task.cancel)
         run.parked.set()
         run.turned.set()
         self._forget(run)
@@ -527,6 +548,7 @@ class Runner:
     def _forget(self, run: ActiveRun) -> None:
         run.cancel_timers()
         self._dirty.pop(run.run_id, None)
+        self._starved.pop(run.run_id, None)
         if self.active.get(run.run_id) is run:
             del self.active[run.run_id]
 

@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fleetprompt_testing.plans import effect, plan
+from fleetprompt_testing.plans import effect, plan, step
 
 from fleetprompt_agent.engine.engine import Engine, NewRun
 from fleetprompt_agent.engine.journal import Journal
 from fleetprompt_agent.engine.owner import Owner
 from fleetprompt_agent.engine.requests import Asker, cancel_body
+from fleetprompt_agent.engine.runner import SLOTS
 from fleetprompt_agent.language.plan import plan_digest
 from fleetprompt_agent.steps.contract import StepOutcome
 from fleetprompt_agent.steps.flow import FlowRunner
@@ -36,10 +37,13 @@ class Paused:
 
     def __init__(self) -> None:
         self.may_end = asyncio.Event()
+        self.is_full = asyncio.Event()
         self.acted: list[str] = []
 
     async def run(self, request: StepRequest, progress: Progress) -> StepOutcome:  # noqa: ARG002 (the protocol)
         self.acted.append(request.step_path)
+        if len(self.acted) == SLOTS:
+            self.is_full.set()
         await self.may_end.wait()
         return StepOutcome(True, {}, None, "done", 0.0, {})
 
@@ -116,5 +120,44 @@ def test_a_stop_before_a_step_has_begun_leaves_it_to_be_resumed(journal: Journal
         assert (await again.resume("cor", ASKER, None, None)).status == "succeeded"
         assert runner.acted == ["act"]
         await again.stop()
+
+    asyncio.run(scenario())
+
+
+def test_the_runs_of_a_process_share_its_slots(journal: Journal) -> None:
+    async def scenario() -> None:
+        runner = Paused()
+        engine = engine_over(journal, runner)
+        made = plan(*(effect(f"s{n}", n) for n in range(SLOTS - 20)), max_parallel=100)
+        runs = [
+            asyncio.ensure_future(engine.start(new_run(made), Asker("r", name), None, None))
+            for name in ("one", "two")
+        ]
+        await runner.is_full.wait()
+        # One who only looks sees no more: what does not act needs no slot.
+        looked = await engine.start(new_run(plan(step("a"))), ASKER, None, None)
+        assert looked.status == "succeeded"
+        assert len(runner.acted) == SLOTS
+        runner.may_end.set()
+        assert [(await run).status for run in runs] == ["succeeded"] * 2
+        assert len(runner.acted) == 2 * (SLOTS - 20)
+
+    asyncio.run(scenario())
+
+
+def test_a_queued_step_of_a_cancelled_run_does_not_begin(journal: Journal) -> None:
+    async def scenario() -> None:
+        runner = Paused()
+        engine = engine_over(journal, runner)
+        made = plan(*(effect(f"s{n}", n) for n in range(SLOTS)), max_parallel=100)
+        first = asyncio.ensure_future(engine.start(new_run(made), Asker("r", "one"), None, None))
+        await runner.is_full.wait()
+        queued = await engine.start(new_run(plan(effect("late"))), Asker("r", "two"), None, 0)
+        assert queued.status == "running"
+        assert (await engine.cancel("two", None, ASKER))[0] is True
+        assert engine.get("two").status == "canceled"
+        runner.may_end.set()
+        assert (await first).status == "succeeded"
+        assert "late" not in runner.acted
 
     asyncio.run(scenario())
