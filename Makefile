@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 # The tests start the agent a thousand times: Python may keep what it compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-node test-mcp crash check format lint types fuzz lock clean setup
+.PHONY: help demo test test-node test-mcp crash check format lint types fuzz simulate bench-engine lock clean setup
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,13 @@ crash: $(STAMP) ## Kill a real agent before and after every write of its journal
 
 fuzz: $(STAMP) ## Compare 20,000 generated expressions with Google's CEL
 	$(BIN)/python tests/agent/language/fuzz_cel.py --seed 1 --cases 20000
+
+simulate: $(STAMP) ## Run the engine's core RUNS times (20,000) with failures, cancels and crashes
+	$(BIN)/python -m benchmarks.engine.simulate --runs $(or $(RUNS),20000)
+
+bench-engine: $(STAMP) ## Print the engine's costs as ratios to floors and to other engines (needs npm for one)
+	$(BIN)/python -m benchmarks.engine.peers
+	$(BIN)/python -m benchmarks.engine --peers
 
 format: $(STAMP) ## Rewrite the code in the house's format
 	$(BIN)/ruff format .
