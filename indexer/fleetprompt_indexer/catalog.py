@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fleetprompt_indexer.catalog_file import (
+    BUSY_TIMEOUT_S,
     is_corruption,
     open_catalog_file,
     replace_catalog_file,
@@ -76,12 +77,13 @@ class Catalog:
 
     Args:
         path: The file, in the state directory; made when there is none.
+        wait_s: How long a write waits for another program's.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, wait_s: float = BUSY_TIMEOUT_S) -> None:
         self.path = path
         self._lock = threading.RLock()
-        self._connection, self.notices = open_catalog_file(path)
+        self._connection, self.notices = open_catalog_file(path, wait_s=wait_s)
         """Sentences for people about what had to be repaired."""
 
     def close(self) -> None:

@@ -120,15 +120,21 @@ TABLES = frozenset({"scan_roots", "roots", "entries", "entry_words", "validation
 """What a catalog of the present version has."""
 
 
-def open_catalog_file(path: Path) -> tuple[sqlite3.Connection, list[str]]:
+def open_catalog_file(
+    path: Path, *, wait_s: float = BUSY_TIMEOUT_S
+) -> tuple[sqlite3.Connection, list[str]]:
     """A connection to a sound catalog at the path, made when there is none, and notices.
+
+    Args:
+        path: The file.
+        wait_s: How long a write waits for another program's.
 
     Raises:
         OperatorError: `catalog.unavailable` when the folder or the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        connection = _connect(path)
+        connection = _connect(path, wait_s)
         if _reason_to_replace(connection) is None and _version(connection) == len(MIGRATIONS):
             _configure(connection)
             return connection, []
@@ -198,11 +204,9 @@ def is_corruption(error: sqlite3.Error) -> bool:
     return "no such table" in str(error)  # one that every catalog has
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    return sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-    )
+    return sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
 
 
 def _configure(connection: sqlite3.Connection) -> None:

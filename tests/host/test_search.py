@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,3 +92,44 @@ def test_nothing_found_says_where_to_look(fleetprompt: Command) -> None:
     done = fleetprompt("search", '"; DROP', "OR")
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr.startswith("Nothing is found.")
+
+
+@pytest.mark.usefixtures("other")
+def test_what_was_validated_is_found_by_its_status_until_it_changes(
+    root: Path, fleetprompt: Command
+) -> None:
+    file = root / ".fleetprompt" / "workflows" / "deploy.yaml"
+    file.write_text("description: Ships\nsteps:\n- {id: a, command: cli true}\n")
+    fleetprompt("index")
+    assert found(fleetprompt, "--status", "valid") == []
+    assert fleetprompt("validate", "deploy").returncode == 0
+    assert found(fleetprompt, "--status", "valid") == ["deploy"]
+    fleetprompt("validate")
+    assert found(fleetprompt, "--status", "invalid") == ["broken", "release"]
+    listed = json.loads(fleetprompt("search", "deploy", "--json").stdout)["workflows"]
+    assert (listed[0]["status"], len(listed[0]["digest"])) == ("valid", 64)
+    file.write_text("description: Ships\nsteps: []\n")
+    assert fleetprompt("validate", "deploy").returncode == 2
+    assert found(fleetprompt, "--status", "valid") == ["deploy"], "the catalog knows no other bytes"
+    fleetprompt("index")
+    assert found(fleetprompt, "--status", "unvalidated") == ["deploy"]
+
+
+def test_a_validation_makes_no_catalog(root: Path, home: Path, fleetprompt: Command) -> None:
+    file = root / ".fleetprompt" / "workflows" / "a.yaml"
+    file.write_text("steps:\n- {id: a, command: cli true}\n")
+    assert fleetprompt("validate", "a").returncode == 0
+    assert not (home / "catalog.db").exists()
+
+
+def test_a_validation_does_not_wait_for_a_catalog_that_is_being_written(
+    root: Path, home: Path, fleetprompt: Command
+) -> None:
+    file = root / ".fleetprompt" / "workflows" / "a.yaml"
+    file.write_text("steps:\n- {id: a, command: cli true}\n")
+    fleetprompt("index")
+    with closing(sqlite3.connect(home / "catalog.db", isolation_level=None)) as held:
+        held.execute("BEGIN IMMEDIATE")
+        assert fleetprompt("validate", "a").returncode == 0
+        held.execute("ROLLBACK")
+    assert found(fleetprompt, "--status", "valid") == []

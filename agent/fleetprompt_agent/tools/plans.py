@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.language.diagnostics import docs_anchor
 from fleetprompt_agent.tools.paging import decode_cursor, encode_cursor
+from fleetprompt_agent.tools.validations import keep_validations
 from fleetprompt_agent.tools.workflows import validity
 from fleetprompt_protocol.errors import RequestError, WorkflowError
 
@@ -162,14 +163,18 @@ async def fp_validate_project_resources(call: Call, given: ValidateProjectInput)
     report = call.agent.scan()
     skip = decode_cursor(given.cursor, (int,))[0] if given.cursor else 0
     workflows: list[dict[str, Json]] = []
+    kept: list[tuple[bytes, dict[str, Json]]] = []
     room = _PAGE_DIAGNOSTICS
     for entry in report.entries[skip:]:
         checked = _checked(call, entry)
         workflows.append(checked)
+        if checked["sha256"] and not any(p.code == "workflow.ambiguous" for p in entry.problems):
+            kept.append((entry.relative, checked))
         room -= len(checked["diagnostics"])
         if room <= 0:
             break
         await asyncio.sleep(0)  # others are answered in between
+    await keep_validations(call.agent.root, kept)
     named = {entry.file_path for entry in report.entries}
     problems = [_finding(item) for item in report.refusals if item.file not in named]
     is_valid = all(checked["valid"] for checked in workflows) and not any(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.tools.paging import decode_cursor, encode_cursor
+from fleetprompt_agent.tools.validations import keep_validations
 
 if TYPE_CHECKING:
     from fleetprompt_agent.language.loader import Compiled
@@ -43,7 +44,10 @@ def _searched(entry: dict[str, Json]) -> str:
 
 async def fp_validate_workflow(call: Call, given: ValidateWorkflowInput) -> dict[str, Json]:
     """Every problem of the workflow."""
-    return validity(call.agent.load(given.workflow))
+    entry = call.agent.scan().find(given.workflow)
+    found = validity(call.agent.load_entry(entry))
+    await keep_validations(call.agent.root, [(entry.relative, found)])
+    return found
 
 
 def validity(loaded: Compiled) -> dict[str, Json]:
