@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fleetprompt_agent.language.json_text import text_encoder
+from fleetprompt_agent.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ NeedOrigin = Literal["order", "needs", "reference"]
 OnError = Literal["fail", "continue", "skip_rest"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Need:
     """An edge: the step waits for `step_id`.
 
@@ -117,7 +118,7 @@ NO_RETRY = Retry()
 NOTHING_ALLOWED = Allow()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PlanStep:
     """One step, with every default applied."""
 
