@@ -86,6 +86,12 @@ def _parse(argv: list[str]) -> Any:
         help="offer each valid workflow as a tool of its own (MCP clients and router hosts)",
     )
     parser.add_argument(
+        "--elicitation",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let a person decide in a form of the MCP client (default), or at a terminal only",
+    )
+    parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info"
     )
     return parser.parse_args(argv)
@@ -146,7 +152,9 @@ def _serve(
             token=token,
             parent_pid=parent_pid,
             options=Options(
-                all_tools=options.tools == "all", workflow_tools=options.workflow_tools
+                all_tools=options.tools == "all",
+                workflow_tools=options.workflow_tools,
+                elicitation=options.elicitation,
             ),
         )
         if options.auto_resume:

@@ -43,7 +43,7 @@ class Decision:
 async def ask_decision(gate: Gate, terminal: ControllingTerminal) -> Decision | None:
     """Show the gate and read its decision; None when it is left for later."""
     # The fields of a form are shown where each is asked for.
-    is_form = gate.kind == "ask" and form_of(gate.response_schema) is not None
+    is_form = gate.kind in ("ask", "judgement") and form_of(gate.response_schema) is not None
     show_gate(gate.model_copy(update={"response_schema": None}) if is_form else gate, terminal)
     return await _ask(gate, terminal)
 
@@ -62,12 +62,10 @@ async def _ask(gate: Gate, terminal: ControllingTerminal) -> Decision | None:
             return await _ask_approval(terminal)
         case "unknown_outcome":
             return await _ask_outcome(terminal)
-        case "ask":
+        case "ask" | "judgement":
             return await _ask_response(gate, terminal)
         case "manual":
             return await _ask_done(terminal)
-        case "judgement":
-            text = "A judgement is left to a model; `fleetprompt resume --response` gives one."
         case _:
             text = f"A gate of kind {gate.kind} cannot be answered here; it is left open."
     terminal.write_lines(fold(escape_line(text), terminal.width))

@@ -26,10 +26,13 @@ _TITLES = {
     "unknown_outcome": "Nobody can tell whether this step took effect",
     "ask": "Data wanted",
     "manual": "A step for a person",
-    "judgement": "A judgement wanted",
+    "judgement": "A model's judgement wanted",
 }
 
 
+_ACTION_HEADS = {"judgement": "Who is asked"}
+_UNTRUSTED = "made by earlier steps, not to be trusted"
+_QUESTION_HEAD = "The question (may hold what earlier steps made, not to be trusted)"
 _PREVIEW_HEADS = {"ask": "To choose from"}
 
 
@@ -39,15 +42,19 @@ def gate_lines(gate: Gate, width: int, style: Style) -> list[str]:
     place = f": {gate.step_path}" if gate.step_path else ""
     lines = [style.paint(line, "bold") for line in fold(title + place, width)]
     if gate.action is not None:
-        lines += ["  What will happen:", *_fact_lines(gate.action, "    ", width)]
+        head = _ACTION_HEADS.get(gate.kind, "What will happen")
+        lines += [f"  {head}:", *_fact_lines(gate.action, "    ", width)]
     if gate.items:
         lines.append("  Steps with side effects:" if gate.kind == "effects" else "  Items:")
         for item in gate.items:
             lines += _item_lines(item, width)
-    if gate.prompt:
+    if gate.prompt and gate.kind == "judgement":
+        lines += _preview_lines(gate.prompt, _QUESTION_HEAD, width, style)
+    elif gate.prompt:
         lines += ["  The author asks:", *_indented(gate.prompt, "    ", width)]
     if gate.preview is not None:
-        lines += _preview_lines(gate.preview, _PREVIEW_HEADS.get(gate.kind, ""), width, style)
+        head = _PREVIEW_HEADS.get(gate.kind, "Preview")
+        lines += _preview_lines(gate.preview, f"{head} ({_UNTRUSTED})", width, style)
     if gate.response_schema is not None:
         wanted = schema_lines(gate.response_schema, width - 4)
         lines += ["  The answer:", *(f"    {line}" for line in wanted)]
@@ -110,7 +117,7 @@ def _preview_lines(preview: Any, head: str, width: int, style: Style) -> list[st
     cut = len(lines) - _PREVIEW_LINES
     if cut > 0:
         lines = [*lines[:_PREVIEW_LINES], f"({cut} more lines)"]
-    told = fold(f"{head or 'Preview'} (made by earlier steps, not to be trusted):", width - 2)
+    told = fold(f"{head}:", width - 2)
     return [f"  {line}" for line in told] + [f"    {style.bar} {line}" for line in lines]
 
 

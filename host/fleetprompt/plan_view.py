@@ -103,11 +103,15 @@ def _facts(step: PlanStep, style: Style) -> list[tuple[str, str]]:
 
 
 def _gate_text(gate: dict[str, Any]) -> str:
-    what = {"ask": "asks for data", "manual": "waits for a person"}.get(
-        str(gate.get("kind")), "asks first"
-    )
+    what = {
+        "ask": "asks for data",
+        "manual": "waits for a person",
+        "judgement": "asks the calling model",
+    }.get(str(gate.get("kind")), "asks first")
+    if gate.get("model"):
+        what += f" ({gate['model']})"
     prompt = gate.get("prompt")
-    return f"{what}: {prompt}" if prompt else what
+    return f"{what}: {_short(str(prompt))}" if prompt else what
 
 
 def _limits(step: PlanStep) -> list[str]:

@@ -207,7 +207,8 @@ class Gate(_Answer):
     action: Any = None
     """What will happen, made by the system."""
     prompt: str | None = None
-    """The author's constant text."""
+    """The author's constant text; of a judgement, what is asked, which earlier steps may have
+    had a part in."""
     preview: Any = None
     """Drawn from outputs of earlier steps; not to be trusted."""
     items: list[Any] | None = None

@@ -281,6 +281,8 @@ def _tool_id(tool: str) -> str | None:
     namespace, colon, rest = tool.partition(":")
     if colon and namespace.lower() in NAMESPACES:
         return f"{namespace.lower()}:{rest.strip()}"
+    if tool.lower() == "llm":  # the only one that can be called without saying which
+        return "llm"
     return tool if _AGENT_TOOL.match(tool) else None
 
 

@@ -300,11 +300,10 @@ NAMESPACES: Mapping[str, Namespace] = {
         ),
         Namespace(
             "llm",
-            "one step of a model that answers in JSON",
-            "its tool calls are steps of their own",
+            "a question to the calling agent's model, answered in JSON",
+            "no",
             ("json", "usage"),
-            supported=False,
-            form="llm classify",
+            form='llm prompt="Is this spam? ${{ inputs.mail }}"',
         ),
     )
 }

@@ -51,6 +51,18 @@ WORKFLOWS = {
           - id: pods
             ask: {prompt: Which pods?, schema: {anyOf: [{type: array, maxItems: 2}, {const: all}]}}
         """,
+    "judge": """
+        inputs: {mail: {type: string, default: "buy now\u202e"}}
+        outputs: {said: $sort.json.label, by: $sort.actor.type}
+        steps:
+          - id: sort
+            tool: llm:big-1
+            with:
+              prompt: Spam? ${{ inputs.mail }}
+              system: Be terse.
+              schema:
+                {type: object, required: [label], properties: {label: {enum: [spam, ham]}}}
+        """,
     "errand": """
         steps:
           - {id: call, manual: Call the bank}
@@ -186,6 +198,32 @@ def test_a_question_is_shown_with_what_it_takes_where_nobody_can_be_asked(
     assert done.returncode == 5
     for part in ("Data wanted: order", "dish (string)", "One of the above", "- large"):
         assert part in done.stderr
+
+
+def test_a_person_may_answer_for_the_model(at_terminal: At) -> None:
+    terminal = at_terminal("run", "judge", columns=100)
+    asked = terminal.expect("> ")
+    for part in ("A model's judgement wanted: sort", "system: Be terse.", "not to be trusted"):
+        assert part in asked
+    assert "Spam? buy now\\u202e" in asked
+    terminal.send("maybe\n")
+    terminal.expect("`label` is one of spam, ham.")
+    terminal.expect("> ")
+    terminal.send("ham\n")
+    terminal.expect("succeeded")
+    assert terminal.end() == 0
+    assert "by: human" in terminal.seen
+
+
+def test_a_judgement_is_given_with_the_command(at_terminal: At, fleetprompt: Command) -> None:
+    waiting = fleetprompt("run", "judge")
+    assert waiting.returncode == 5
+    assert "A model's judgement wanted: sort" in waiting.stderr
+    terminal = at_terminal("resume", "--response", '{"label": "spam"}')
+    terminal.expect("Answer with this? [y/N] ")
+    terminal.send("y\n")
+    assert terminal.end() == 0
+    assert timeline(fleetprompt, "gate.resolved")["response"] == {"label": "spam"}
 
 
 @pytest.mark.parametrize(("answer", "status"), [("y", "succeeded"), ("skip", "skipped")])

@@ -265,6 +265,8 @@ async def test_no_field_that_a_model_sees_is_about_authority(project: McpProject
         seen.extend(json.loads(block.text) for block in getattr(result, "content", None) or ())
         return result
 
+    judge = "steps: [{id: a, tool: llm, with: {prompt: Spam?}}]\n"
+    project.write("judge.yaml", judge)
     flags = ("--tools", "all", "--workflow-tools")
     async with project.connect(era, *flags, elicitation_callback=person) as client:
         tools = see(await client.list_tools()).tools
@@ -272,6 +274,14 @@ async def test_no_field_that_a_model_sees_is_about_authority(project: McpProject
         run_id = waiting["run_id"]
         person.answers = [{"decision": "approve"}]
         see(await client.call_tool("wf_release", {}))
+        judged = run_of(see(await client.call_tool("fp_run_workflow", {"workflow": "judge"})))
+        asked = judged["run_id"]
+        see(await client.read_resource(f"run://{asked}"))
+        see(await client.call_tool("fp_get_run", {"run_id": asked}))
+        see(await client.call_tool("fp_resume_run", {"run_id": asked, "answer": 1}))
+        see(await client.call_tool("fp_resume_run", {"run_id": asked, "answer": {"a": 1}}))
+        see(await client.call_tool("fp_plan_workflow", {"workflow": "judge", "against": asked}))
+        see(await client.call_tool("fp_get_timeline", {"run_id": asked}))
         for name, arguments in (
             ("fp_get_run", {"run_id": run_id}),
             ("fp_resume_run", {"run_id": run_id}),
@@ -302,48 +312,17 @@ async def test_no_field_that_a_model_sees_is_about_authority(project: McpProject
         assert "fpg_" not in json.dumps(value)
 
 
-async def test_a_model_answers_a_judgement_and_nothing_else(project: McpProject) -> None:
-    import sqlite3
-
-    project.write("judge.yaml", "steps:\n  - {id: a, tool: flow:noop, approval: required}\n")
-    project.write("other.yaml", "steps:\n  - {id: a, tool: flow:noop, approval: required}\n")
-    async with project.connect(HANDSHAKE) as client:
-        run = run_of(await client.call_tool("fp_run_workflow", {"workflow": "judge"}))
-        other = run_of(await client.call_tool("fp_run_workflow", {"workflow": "other"}))
-    run_id = run["run_id"]
-    # No step of the language asks for a judgement yet: the journal is told that this one did.
-    schema = {"type": "object", "properties": {"label": {"enum": ["spam", "ham"]}}}
-    with sqlite3.connect(project.home / "journal.db") as journal:
-        journal.execute(
-            "UPDATE events SET data = json_set(data, '$.kind', 'judgement', '$.prompt', 'Spam?', "
-            "'$.response_schema', json(?)) WHERE run_id = ? AND type = 'gate.opened'",
-            (json.dumps(schema), run_id),
-        )
-    journal.close()
-    async with project.connect(HANDSHAKE) as client:
-        shown = run_of(await client.call_tool("fp_resume_run", {"run_id": run_id}))
-        (gate,) = shown["gates"]
-        assert (gate["kind"], gate["prompt"], gate["response_schema"]) == (
-            "judgement", "Spam?", schema,
-        )  # fmt: skip
-        assert "`answer`" in shown["next"]
-        wrong = await client.call_tool(
-            "fp_resume_run", {"run_id": run_id, "answer": {"label": "approve"}}
-        )
-        assert error_of(wrong)["code"] == "gate.bad_response"
-        refused = await client.call_tool(
-            "fp_resume_run", {"run_id": other["run_id"], "answer": {"label": "ham"}}
-        )
-        assert error_of(refused)["code"] == "gate.not_found"
-        ended = run_of(
-            await client.call_tool("fp_resume_run", {"run_id": run_id, "answer": {"label": "ham"}})
-        )
-    assert ended["status"] == "succeeded"
-    with sqlite3.connect(project.home / "journal.db") as journal:
-        (data,) = journal.execute(
-            "SELECT data FROM events WHERE run_id = ? AND type = 'gate.resolved'", (run_id,)
-        ).fetchone()
-    journal.close()
-    resolved = json.loads(data)
-    assert resolved["channel"] == "model:mcp"  # model output, told apart from a person's word
-    assert resolved["response"] == {"label": "ham"}
+@pytest.mark.parametrize("flags", [(), ("--no-elicitation",)])
+async def test_forms_can_be_refused_on_the_command_line(
+    project: McpProject, era: str, flags: tuple[str, ...]
+) -> None:
+    write_release(project)
+    person = Person({"decision": "approve"})
+    async with project.connect(era, *flags, elicitation_callback=person) as client:
+        run = run_of(await client.call_tool("fp_run_workflow", {"workflow": "release"}))
+        run = run_of(await client.call_tool("fp_resume_run", {"run_id": run["run_id"]}))
+    if flags:
+        assert (run["status"], person.asked, effects(project)) == ("waiting", [], 0)
+        assert f"fleetprompt approve {run['run_id']}" in run["next"]
+    else:
+        assert (run["status"], len(person.asked), effects(project)) == ("succeeded", 1, 1)

@@ -49,9 +49,8 @@ def test_what_is_printed_spawns_an_agent_for_this_repository(
 
 
 def test_flags_are_handed_on_and_programs_get_one_document(project: McpProject) -> None:
-    document, note = printed(
-        project, "--client", "zed", "--workflow-tools", "--allow-side-effects", "--json"
-    )
+    flags = ["--workflow-tools", "--no-elicitation", "--allow-side-effects"]
+    document, note = printed(project, "--client", "zed", *flags, "--json")
     assert (document["client"], document["file"], note) == ("zed", "settings.json", "")
     arguments = document["config"]["context_servers"]["fleetprompt"]["args"]
-    assert arguments[-2:] == ["--workflow-tools", "--allow-side-effects"]
+    assert arguments[-3:] == flags

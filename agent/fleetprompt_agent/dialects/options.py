@@ -12,3 +12,5 @@ class Options(NamedTuple):
     """Every `fp_*` tool rather than the few that most MCP clients need."""
     workflow_tools: bool = False
     """Each valid workflow as a tool of its own; its texts come from the repository."""
+    elicitation: bool = True
+    """Whether a person may decide in a form of the client."""

@@ -7,7 +7,7 @@ in the journal, so that every call works the same whoever owns the run.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,8 @@ class Snapshot:
     """Gate id to token, for gates that this call opened or issued anew."""
     waits_for: tuple[str, str] | None = None
     """The run of the same concurrency group that has to end first, and its status."""
+    note: str | None = None
+    """What the caller should know of the call itself."""
 
 
 class Engine:
@@ -467,23 +469,33 @@ class Engine:
 
     async def decide(
         self, run_id: str, request: Decide, asker: Asker, listener: Listener | None,
-        wait_s: float | None,
+        wait_s: float | None, decider: Asker | None = None,
     ) -> Snapshot:  # fmt: skip
         """Resolve a gate, then follow the run as `resume` does.
+
+        Args:
+            run_id: The run.
+            request: The decision.
+            asker: Who calls, and goes on with the run.
+            listener: Hears of the run's events.
+            wait_s: How long to follow it; None: without limit.
+            decider: Whose decision it is, when that is not the asker.
 
         Raises:
             RequestError: `gate.*`, or `run.conflict` when it was decided otherwise.
         """
         state = self._current(run_id)
         if requests.check_decision(state, request, now_ms()) is not None:
-            body = requests.decide_body(request, asker)
+            body = requests.decide_body(request, decider or asker)
             await self._ask_owner(
                 run_id, "decide", body, asker,
                 lambda now: _is_decided(now, request.gate_id), listener,
             )  # fmt: skip
             # Two may have decided at once: the first one holds, and this one is told.
             requests.check_decision(self._current(run_id), request, now_ms())
-        return await self.resume(run_id, asker, listener, wait_s)
+            return await self.resume(run_id, asker, listener, wait_s)
+        snapshot = await self.resume(run_id, asker, listener, wait_s)
+        return replace(snapshot, note=_DECIDED_BEFORE)
 
     async def cancel(self, run_id: str, reason: str | None, asker: Asker) -> tuple[bool, str]:
         """Whether the cancel was accepted, and the run's status then.
@@ -562,6 +574,9 @@ class Engine:
                 raise
             return False
         return True
+
+
+_DECIDED_BEFORE = "The gate was decided so before; this changed nothing."
 
 
 def _listen(run: ActiveRun, listener: Listener | None) -> None:

@@ -61,6 +61,8 @@ def run_result(snapshot: Snapshot, *, request_id: str) -> dict[str, Json]:
     error = state.error or _canceled_error(state)
     if error is not None:
         result["error"] = error
+    if snapshot.note is not None:
+        result["note"] = snapshot.note
     return result
 
 

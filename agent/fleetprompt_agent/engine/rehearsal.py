@@ -10,7 +10,7 @@ it is marked as resting on it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal, Self, assert_never
 
@@ -42,6 +42,7 @@ from fleetprompt_agent.engine.core.outcomes import AttemptEnd, judge
 from fleetprompt_agent.language.expressions import ExpressionError, parse_expression
 from fleetprompt_agent.language.plan import plan_to_json
 from fleetprompt_agent.language.planview import Known, known_action
+from fleetprompt_agent.language.schemas import schema_problems
 from fleetprompt_agent.language.templates import parse_template
 from fleetprompt_agent.steps.flow import FLOW_TOOLS, FlowRunner
 from fleetprompt_agent.steps.reading import check_output, parse_output
@@ -199,8 +200,11 @@ class _Driver:
         self._count += 1
         heappush(self._to_come, (recorded_at, self._count, deliver))
 
-    def _emit(self, body: Body) -> None:
-        apply(self.state, _event(self.state.seq + 1, self.state.last_ms, body))
+    def _emit(self, body: Body, actor: Json = None) -> None:
+        event = _event(self.state.seq + 1, self.state.last_ms, body)
+        if actor is not None:
+            event = replace(event, actor_type=actor["type"], actor_id=actor["id"])
+        apply(self.state, event)
 
     def _perform(self, command: Command) -> bool:
         """Whether the state has changed; what an earlier command made void is passed over."""
@@ -360,6 +364,8 @@ class _Driver:
             return False
         recorded = self._gates.get((command.kind, path))
         self.rehearsal.asked.append(Asked(command, recorded))
+        if recorded is not None and path is not None and command.kind == "judgement":
+            recorded = self._judged(state.steps[path], command, recorded)
         if recorded is None and path is not None and command.kind != "approval":
             # What a person would have answered is not known.
             self._mark_unknown(state.steps[path])
@@ -380,13 +386,27 @@ class _Driver:
             self._later(at, lambda: self._decide(gate_id, recorded))
         return True
 
+    def _judged(self, step: StepState, command: OpenGate, recorded: GateState) -> GateState | None:
+        """The recorded answer to a question, unless what is asked for now is of another shape."""
+        if recorded.decision is None:
+            return recorded
+        if schema_problems(command.response_schema, recorded.response):
+            return None
+        rests_on = self._unknown_reads(step)
+        was = (recorded.prompt, recorded.action, recorded.response_schema)
+        is_same = not rests_on and was == (command.prompt, command.action, command.response_schema)
+        basis: Basis = "recorded" if is_same else "assumed"
+        self.rehearsal.performed[step.path] = Performed(None, basis, rests_on)
+        return recorded
+
     def _decide(self, gate_id: str, recorded: GateState) -> None:
         if self.state.gates[gate_id].is_open and recorded.decision is not None:
             self._emit(
                 GateResolved(
                     gate_id, recorded.decision, "rehearsal", recorded.reason, recorded.response,
-                    recorded.step_path,
-                )
+                    recorded.step_path, recorded.usage,
+                ),
+                recorded.actor,
             )  # fmt: skip
 
 
@@ -433,6 +453,7 @@ def _references(planned: PlanStep) -> Iterator[Reference]:
     templates = [planned.arguments, planned.stdin, planned.env]
     templates.append(approval.preview if approval is not None else None)
     templates.append(ask.choices_from if ask is not None else None)
+    templates.append(planned.judgement.prompt if planned.judgement is not None else None)
     for template in templates:
         yield from parse_template(template).references
     sources = [planned.condition, planned.for_each.items if planned.for_each else None]

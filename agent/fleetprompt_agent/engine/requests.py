@@ -17,6 +17,7 @@ from fleetprompt_agent.engine.core.events import (
     GateTokenIssued,
     RunCancelRequested,
 )
+from fleetprompt_agent.language.plan import canonical_json
 from fleetprompt_protocol.errors import RequestError
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Decide:
     """Null when the channel is authority in itself."""
     reason: str | None = None
     response: Json = None
+    usage: Json = None
+    """What the channel tells of a model's work."""
 
 
 def decide_body(request: Decide, asker: Asker) -> dict[str, Any]:
@@ -113,6 +116,7 @@ def answer(state: RunState, item: InboxItem, now_ms: int) -> Body | None:
         body["reason"],
         body["response"],
         gate.step_path,
+        body.get("usage"),
     )
 
 
@@ -138,11 +142,12 @@ def check_decision(state: RunState, request: Decide, now_ms: int) -> GateState |
             f"A gate of kind {gate.kind} is answered with {allowed}, not {request.decision}.",
         )
     if gate.decision is not None:
-        if gate.decision == request.decision:
+        if gate.decision == request.decision and _says_the_same(gate, request):
             return None
+        what = gate.decision if gate.decision != request.decision else "something else"
         raise RequestError(
             "run.conflict",
-            f"The gate was answered with {gate.decision} before; the first decision holds.",
+            f"The gate was answered with {what} before; the first decision holds.",
             details={"decision": gate.decision},
         )
     if state.ended is not None or gate.is_void:
@@ -150,10 +155,33 @@ def check_decision(state: RunState, request: Decide, now_ms: int) -> GateState |
         raise RequestError("gate.closed", f"Run {state.run_id} is {now}.")
     if request.token is not None and now_ms >= gate.expires_ms:
         raise RequestError("gate.expired", "The token has expired. Ask for a new one.")
+    _check_size(state, gate, request)
     schema = _response_schema(state, gate)
     if schema is not None and request.decision in ("respond", "succeed_with"):
         _check_response(schema, request.response)
     return gate
+
+
+def _says_the_same(gate: GateState, request: Decide) -> bool:
+    """Whether an answer with a value has the value that was given before."""
+    if request.decision not in ("respond", "succeed_with"):
+        return True
+    return canonical_json(gate.response) == canonical_json(request.response)
+
+
+def _check_size(state: RunState, gate: GateState, request: Decide) -> None:
+    """A response is a step's output, and has its limit."""
+    step = state.steps.get(gate.step_path or "")
+    if step is None or request.decision != "respond":
+        return
+    limit = min(step.step.max_output_bytes, state.max_output_bytes or step.step.max_output_bytes)
+    size = len(canonical_json(request.response).encode(errors="surrogatepass"))
+    if size > limit:
+        raise RequestError(
+            "gate.bad_response",
+            f"The response has {size} bytes as JSON; at most {limit} are taken. "
+            "The gate stays open.",
+        )
 
 
 def _response_schema(state: RunState, gate: GateState) -> Json:

@@ -19,7 +19,7 @@ Change = Literal["same", "changed", "new", "gone"]
 MOST_STEPS = 1_000
 """Steps that are listed; items of a `for_each` can be ten thousand."""
 
-_FIELD_NAMES = {"condition": "if", "arguments": "with"}
+_FIELD_NAMES = {"condition": "if", "arguments": "with", "judgement": "with"}
 """Where the language has another word."""
 _NOT_COMPARED = ("index", "name", "needs")
 
@@ -175,7 +175,7 @@ def _head(gate: GateState | object) -> dict[str, Json]:
     return {"kind": getattr(gate, "kind", None), "step_path": getattr(gate, "step_path", None)}
 
 
-_COMPARED_ACTION = ("tool", "argv", "with", "env", "items", "effects")
+_COMPARED_ACTION = ("tool", "argv", "with", "env", "items", "effects", "model", "system")
 """What the plan alone says of an action; the program's path and digest were looked up."""
 
 

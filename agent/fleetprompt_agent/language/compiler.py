@@ -128,6 +128,8 @@ class _Compiler:
             draft = Draft(step, location, gate=step.approval is not None or asks)
             draft.nodes = self.shapes.nodes.get(location, {})
             draft.action = read_action(step, location, self.report, self.also_supported)
+            if draft.asks_model and step.for_each is None:
+                draft.gate = True
             drafts.append(draft)
         return drafts
 

@@ -66,6 +66,10 @@ def _of_plan(plan: Plan) -> Iterator[Permission]:
 
 
 def _of_step(step: PlanStep, plan: Plan) -> Iterator[Permission]:
+    if step.kind == "judgement":
+        target = step.tool_id.partition(":")[2]
+        why = f"step {step.id} asks the calling agent, which decides what model answers"
+        yield Permission(f"model:invoke:{target}", False, why)
     if step.kind != "action":
         return
     kind, _, target = step.tool_id.partition(":")
@@ -76,8 +80,6 @@ def _of_step(step: PlanStep, plan: Plan) -> Iterator[Permission]:
             yield from _of_program(step, target)
         case "http":
             yield from _of_request(step)
-        case "llm":
-            yield Permission(f"model:invoke:{target}", True, f"step {step.id} asks it")
         case _:
             yield Permission(f"tool:invoke:{step.tool_id}", True, f"step {step.id} calls it")
     yield from _of_secrets(step, plan, f"{kind}:{target}" if target else kind)

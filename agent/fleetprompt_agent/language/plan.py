@@ -29,7 +29,7 @@ SEMANTICS = 1
 Json = Any
 """A JSON value: null, bool, int, float, str, list or dict with string keys."""
 
-StepKind = Literal["action", "approval", "ask", "manual", "workflow"]
+StepKind = Literal["action", "approval", "ask", "manual", "workflow", "judgement"]
 NeedOrigin = Literal["order", "needs", "reference"]
 OnError = Literal["fail", "continue", "skip_rest"]
 
@@ -102,6 +102,20 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """A question to the calling agent's model."""
+
+    prompt: Json
+    """A template; what it holds of earlier outputs is not to be trusted."""
+    schema: Json
+    """A JSON Schema (2020-12) that the answer must meet."""
+    model: str | None = None
+    """A preference; the calling agent may take another."""
+    system: str | None = None
+    """The author's constant text."""
+
+
+@dataclass(frozen=True, slots=True)
 class Allow:
     """What a step declares that it reaches beside its program or tool."""
 
@@ -128,11 +142,11 @@ class PlanStep:
     kind: StepKind = "action"
     name: str | None = None
     namespace: str = ""
-    """`cli`, `flow` …; empty unless kind is `action`."""
+    """`cli`, `flow`, `llm` …; empty unless kind is `action` or `judgement`."""
     tool_id: str = ""
     """`cli:gh`, `flow:set`: what permissions and allow lists name."""
     arguments: Json = None
-    """A template. cli: `{"argv": [program, …]}`; flow: the step's `with`."""
+    """A template. cli: `{"argv": [program, …]}`; flow: the step's `with`; null for `judgement`."""
     needs: tuple[Need, ...] = ()
     condition: str | None = None
     stdin: Json = None
@@ -164,6 +178,7 @@ class PlanStep:
     """Files whose content belongs to the closure digest, relative to the root."""
     claims_no_effect: bool = False
     """The author says `side_effects: false`; it counts only under a grant."""
+    judgement: Judgement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +344,7 @@ _STEP_READERS: dict[str, Callable[[Any], Any]] = {
     "for_each": lambda data: _optional(ForEach, data),
     "artifacts": tuple,
     "ask": lambda data: _optional(Ask, data),
+    "judgement": lambda data: _optional(Judgement, data),
     "allow": lambda data: Allow(**{name: tuple(items) for name, items in data.items()}),
     "uses": tuple,
 }

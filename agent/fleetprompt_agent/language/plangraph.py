@@ -71,6 +71,9 @@ def _label(step: PlanStep) -> list[str]:
     what = step.tool_id or step.kind
     if step.workflow is not None:
         what = f"workflow {step.workflow}"
+    elif step.judgement is not None:
+        model = step.judgement.model
+        what = f"asks the calling model ({model})" if model else "asks the calling model"
     lines.append(what)
     return [line if len(line) <= MAX_LABEL else line[: MAX_LABEL - 1] + "…" for line in lines]
 

@@ -87,8 +87,8 @@ def view_plan(plan: Plan, inputs: Mapping[str, Json] | None = None) -> dict[str,
 
 
 def is_gate(step: PlanStep) -> bool:
-    """Whether the step waits for a person."""
-    return step.approval is not None or step.kind in ("approval", "ask", "manual")
+    """Whether the step waits for a person, or for the calling agent's model."""
+    return step.approval is not None or step.kind in ("approval", "ask", "manual", "judgement")
 
 
 def known_part(template: Json, known: Known) -> Json:
@@ -195,6 +195,12 @@ def _gate(step: PlanStep, known: Known) -> dict[str, Json]:
         return {"kind": "ask", "prompt": step.ask.prompt, "schema": step.ask.schema}
     if step.manual is not None:
         return {"kind": "manual", "prompt": step.manual}
+    if step.judgement is not None:
+        asked = step.judgement
+        gate = {"kind": "judgement", "prompt": known_part(asked.prompt, known)}
+        optional = {"system": asked.system, "model": asked.model}
+        gate |= {name: value for name, value in optional.items() if value is not None}
+        return gate | {"schema": asked.schema}
     approval = step.approval
     if approval is None:
         return {"kind": "approval"}

@@ -57,9 +57,10 @@ JSON_TYPES = {
 
 RESULT_TYPES = {
     **dict.fromkeys(("stdout", "stderr", "text", "body"), "string"),
-    **dict.fromkeys(("status", "effect", "reason", "actor"), "string"),
+    **dict.fromkeys(("status", "effect", "reason"), "string"),
     **dict.fromkeys(("exit_code", "attempt", "duration_ms", "http_status"), "number"),
     "approved": "bool",
+    "actor": "map",
     "headers": "map",
     "items": "list",
 }
@@ -77,7 +78,7 @@ class Draft:
     """`("steps", 2)` or `("finally", 0)`."""
     action: Action | None = None
     gate: bool = False
-    """Whether a person is asked, so that the result tells what was decided."""
+    """Whether somebody is asked, so that the result tells what was decided."""
     nodes: dict[str, Node] = field(default_factory=dict)
     """Its fields in the document, by canonical name, without those that were refused."""
     references: dict[str, Location] = field(default_factory=dict)
@@ -92,6 +93,11 @@ class Draft:
         assert isinstance(place, int)  # noqa: S101 - a list's location
         self.in_finally = field == "finally"
         self.place = place
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether it is an `llm` step."""
+        return self.action is not None and self.action.namespace == "llm"
 
     @property
     def item_name(self) -> str | None:
@@ -135,6 +141,8 @@ class Draft:
                 return "list"
             output = self.step.output
             schema = None if isinstance(output, str) else output.schema_
+            if self.action is not None and self.asks_model:
+                schema = self.action.arguments["schema"]
             kind = schema.get("type") if isinstance(schema, dict) else None
             return JSON_TYPES.get(kind) if isinstance(kind, str) else None
         return RESULT_TYPES.get(name) if isinstance(name, str) else None

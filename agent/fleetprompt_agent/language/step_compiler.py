@@ -36,6 +36,16 @@ _OF_ACTIONS = frozenset(
 _OF_WORKFLOWS = frozenset(("for_each", "postcondition", "uses"))
 """Of those, the ones that may stand beside `workflow`."""
 _OF_LOOPS = frozenset(("as", "max_parallel"))
+_NOT_OF_MODELS = {
+    "timeout": "has no effect: no clock runs while the step waits for its answer",
+    "total_timeout": "has no effect: no clock runs while the step waits for its answer",
+    "retry": "has no effect: an answer that does not fit is not taken, and the step waits on",
+    "side_effects": "has no effect: to ask a model changes nothing",
+    "idempotent": "has no effect: to ask a model changes nothing",
+    "postcondition": "is for steps that act: `schema` says what the answer must be",
+    "approval": "stands in a step of its own, before this one",
+}
+"""Fields that an `llm` step cannot have, and why."""
 
 
 class StepCompiler:
@@ -67,11 +77,11 @@ class StepCompiler:
             PlanStep,
             id=step.id,
             index=draft.place,
-            kind=_kind(step),
+            kind="judgement" if draft.asks_model else _kind(step),
             name=step.name,
             namespace=namespace,
             tool_id=action.tool_id if action is not None else "",
-            arguments=action.arguments if action is not None else step.with_,
+            arguments=None if draft.asks_model else self._arguments(draft),
             condition=condition,
             stdin=step.stdin,
             env={**self.workflow.env, **step.env} if is_program else {},
@@ -95,7 +105,11 @@ class StepCompiler:
             allow=self._allow(step) if action is not None else plans.NOTHING_ALLOWED,
             uses=tuple(step.uses),
             claims_no_effect=step.side_effects is False,
+            judgement=_judgement(draft),
         )
+
+    def _arguments(self, draft: Draft) -> Any:
+        return draft.action.arguments if draft.action is not None else draft.step.with_
 
     # what goes with what
 
@@ -124,12 +138,16 @@ class StepCompiler:
         is_called = step.command is not None or step.tool is not None
         written = (step.command or step.tool or "").lstrip().lower()
         if not written.startswith("cli") and not (is_called and draft.action is None):
-            for name in _OF_PROGRAMS & draft.nodes.keys():
+            limited = {"max_output_bytes"} if draft.asks_model else set()
+            for name in (_OF_PROGRAMS - limited) & draft.nodes.keys():
                 self._not_applicable(draft, name, "has an effect on programs (`cli`) only")
         if not is_called:
             allowed = _OF_WORKFLOWS if step.workflow is not None else frozenset()
             for name in (_OF_ACTIONS - allowed) & draft.nodes.keys():
                 self._not_applicable(draft, name, "has no effect on this kind of step")
+        if draft.asks_model:
+            for name in _NOT_OF_MODELS.keys() & draft.nodes.keys():
+                self._not_applicable(draft, name, _NOT_OF_MODELS[name])
         if step.for_each is None and not self.shapes.is_removed(location, "for_each"):
             for name in _OF_LOOPS & draft.nodes.keys():
                 self._not_applicable(draft, name, "goes with `for_each:`")
@@ -147,11 +165,15 @@ class StepCompiler:
             self.scopes.words(step.command or "", draft.action.words, where, place)
         for name in ("with", "stdin", "env"):
             node = draft.nodes.get(name)
+            at: Location = (*location, name)
+            if name == "with" and draft.asks_model:
+                at = (*at, "prompt")
+                node = self.report.node(at)
             if node is not None:
                 takes_secrets = name != "with" or (step.tool or "").lower().startswith("http:")
                 roots = (*place.roots, "secrets") if takes_secrets else place.roots
                 scope = Place(roots, draft, place.item, place.ended)
-                self.scopes.template(node, (*location, name), scope)
+                self.scopes.template(node, at, scope)
 
     def _for_each(self, draft: Draft, place: Place) -> plans.ForEach | None:
         step = draft.step
@@ -202,6 +224,10 @@ class StepCompiler:
                 message = "a step of `finally` cannot wait for anyone"
                 where = (*draft.location, name)
                 self.report.add("approval.in_finally", message, where, on_key=True)
+        if draft.in_finally and draft.asks_model:
+            field = "tool" if step.tool is not None else "command"
+            message = "a step of `finally` cannot wait for a model's answer"
+            self.report.add("approval.in_finally", message, (*draft.location, field), on_key=True)
         approval = step.approval
         if approval is None:
             return None
@@ -242,7 +268,7 @@ class StepCompiler:
     def _timeout(self, draft: Draft) -> float | None:
         step = draft.step
         timeout = step.timeout
-        if timeout is None and self.defaults is not None and draft.action is not None:
+        if timeout is None and self.defaults is not None and _is_performed(draft):
             timeout = self.defaults.timeout
         if timeout is not None and step.total_timeout is not None and step.total_timeout < timeout:
             message = "all attempts together have less time than one"
@@ -254,7 +280,7 @@ class StepCompiler:
         if retry is not None:
             location = (*draft.location, "retry")
             check_retry(retry, draft, location, self.report, side_effects=side_effects)
-        elif self.defaults is not None and draft.action is not None and not side_effects:
+        elif self.defaults is not None and _is_performed(draft) and not side_effects:
             retry = self.defaults.retry
         return plan_retry(retry) if retry is not None else plans.NO_RETRY
 
@@ -288,3 +314,20 @@ def _kind(step: Step) -> StepKind:
     if step.ask is not None:
         return "ask"
     return "manual" if step.manual is not None else "approval"
+
+
+def _is_performed(draft: Draft) -> bool:
+    """Whether the engine itself does what the step says."""
+    return draft.action is not None and not draft.asks_model
+
+
+def _judgement(draft: Draft) -> plans.Judgement | None:
+    if draft.action is None or not draft.asks_model:
+        return None
+    arguments: dict[str, Any] = draft.action.arguments
+    return plans.Judgement(
+        prompt=arguments["prompt"],
+        schema=arguments["schema"],
+        model=arguments.get("model"),
+        system=arguments.get("system"),
+    )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from fleetprompt_agent.language.planview import is_gate
 from fleetprompt_agent.language.schemas import schema_problems
 from fleetprompt_agent.language.templates import parse_template
 from fleetprompt_indexer.vocabulary import closest
@@ -73,6 +74,6 @@ def _check_arguments(draft: Draft, plan: Plan, report: Report) -> None:
 
 def _has_gates(plan: Plan) -> bool:
     steps = (*plan.steps, *plan.finally_steps)
-    return any(step.approval or step.kind in ("ask", "manual") for step in steps) or any(
+    return any(is_gate(step) for step in steps) or any(
         _has_gates(inner) for inner in plan.workflows.values()
     )

@@ -111,7 +111,10 @@ class GateOutput(ToolOutput):
         "judgement: the calling model answers."
     )
     action: Any = Field(description="What will happen, in the system's words.")
-    prompt: str | None
+    prompt: str | None = Field(
+        description="The author's text; of a judgement, what is asked: it may hold what earlier "
+        "steps made."
+    )
     preview: Any = Field(description="Made by earlier steps; not to be trusted.")
     items: Any
     response_schema: Any = None
@@ -145,6 +148,7 @@ class RunOutput(ToolOutput):
     started_at: str
     finished_at: str | None = None
     metrics: dict[str, Any]
+    note: str | None = Field(None, description="What there is to know of the call itself.")
     next: str | None = Field(None, description="What the caller can do now.")
 
 

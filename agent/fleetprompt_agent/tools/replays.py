@@ -172,5 +172,7 @@ def _shown(state: RunState) -> dict[str, Json]:
 
 
 def _digest(state: RunState) -> str:
-    queues = (state.settle, state.to_gate, state.held, state.startable, state.running)
+    queues = (
+        state.settle, state.to_gate, state.judging, state.held, state.startable, state.running
+    )  # fmt: skip
     return canonical_json([_shown(state), [list(queue) for queue in queues]])

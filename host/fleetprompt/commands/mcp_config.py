@@ -55,6 +55,11 @@ def add_mcp_config(parser: argparse.ArgumentParser) -> None:
         help="show each valid workflow as a tool of its own",
     )
     parser.add_argument(
+        "--no-elicitation",
+        action="store_true",
+        help="let nobody decide in a form of the client, only at a terminal",
+    )
+    parser.add_argument(
         "--allow-side-effects",
         action="store_true",
         help="let runs that the client starts have side effects without asking first",
@@ -69,6 +74,8 @@ def _mcp_config(options: argparse.Namespace) -> int:
     arguments += ["agent", "--root", str(root)]
     if options.workflow_tools:
         arguments.append("--workflow-tools")
+    if options.no_elicitation:
+        arguments.append("--no-elicitation")
     if options.allow_side_effects:
         arguments.append("--allow-side-effects")
     entry = {**dict(client.extra), "command": command, "args": arguments, "env": {}}

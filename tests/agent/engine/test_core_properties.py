@@ -21,7 +21,8 @@ from fleetprompt_agent.engine.core.events import (
     body_from,
     to_columns,
 )
-from fleetprompt_agent.engine.core.state import SETTLED, RunState
+from fleetprompt_agent.engine.core.schedule import may_not_start
+from fleetprompt_agent.engine.core.state import MAX_JUDGEMENTS, SETTLED, RunState
 from fleetprompt_agent.language.plan import plan_from_json, plan_to_json
 
 if TYPE_CHECKING:
@@ -153,6 +154,22 @@ def test_deciding_twice_gives_the_same_commands(seed: int) -> None:
     while not sim.state.is_terminal:
         assert decide(sim.state) == decide(sim.state)
         sim.turn()
+
+
+@several
+@given(seeds)
+def test_no_more_questions_to_a_model_are_open_than_there_is_room_for(seed: int) -> None:
+    sim = simulation(seed)
+    while not sim.state.is_terminal:
+        sim.turn()
+        state = sim.state
+        asking = {
+            step.path
+            for step in state.steps.values()
+            if step.asks_model and step.status == "waiting" and not may_not_start(state, step)
+        }
+        assert set(state.judging) == asking or state.is_terminal
+        assert len(asking) <= min(state.plan.max_parallel, MAX_JUDGEMENTS)
 
 
 @several

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from fleetprompt_testing.plans import effect, plan, step
+from fleetprompt_testing.plans import effect, judgement, plan, step
 from fleetprompt_testing.simulation import Odds, Simulation
 
 from fleetprompt_agent.engine.core.apply import apply, fold
@@ -304,3 +304,71 @@ def test_a_missing_event_is_noticed() -> None:
         fold("run-1", [*sim.events[:2], *sim.events[3:]])
     with pytest.raises(JournalError):
         apply(sim.state, sim.events[0])
+
+
+def test_a_question_to_a_model_is_rendered_and_its_answer_is_the_result() -> None:
+    sim = begin(
+        plan(
+            judgement("a", prompt="About ${{ inputs.who }}?"),
+            step("b", 1, needs=["a"], tool_id="flow:set", arguments={"n": "$a.json"}),
+        ),
+        inputs={"who": "me"},
+    )
+    (gate,) = sim.state.open_gates
+    assert (gate.kind, gate.prompt, gate.response_schema) == (
+        "judgement", "About me?", {"type": "integer"},
+    )  # fmt: skip
+    assert sim.state.is_waiting
+    resolve(sim, "respond", response=3, usage={"model": "m"})
+    a = sim.state.steps["a"]
+    assert (a.status, a.result["json"], a.result["usage"]) == ("succeeded", 3, {"model": "m"})
+    assert list(sim.state.running) == ["b"]
+
+
+def test_a_question_that_is_too_long_fails_its_step() -> None:
+    long = plan(judgement("a", prompt="${{ inputs.text }}", on_error="continue"), step("b", 1))
+    for text, status in (("x" * 131_000, "waiting"), ("x" * 131_100, "failed")):
+        sim = begin(long, inputs={"text": text})
+        assert sim.state.steps["a"].status == status
+    assert sim.state.steps["a"].error["code"] == "step.expression"
+    assert "`prompt` of step a" in sim.state.steps["a"].error["message"]
+
+
+@pytest.mark.parametrize(("limit", "most"), [(64, 8), (3, 3)])
+def test_few_questions_are_open_at_once_and_the_run_waits_with_them(limit: int, most: int) -> None:
+    asking = judgement("a", prompt="${{ item }}?", for_each=ForEach("[1, 2, 3, 4]", "item", 64))
+    many = plan(*(judgement(f"s{n}", n) for n in range(12)), asking, max_parallel=limit)
+    sim = begin(many)
+    answered = 0
+    while not sim.state.is_terminal:
+        assert len(sim.state.open_gates) == min(most, 16 - answered)
+        assert sim.state.is_waiting
+        resolve(sim, "respond", response=answered)
+        answered += 1
+    assert answered == 16
+    assert sim.state.steps["a"].result["json"] == [12, 13, 14, 15]
+
+
+def test_questions_of_a_workflow_that_was_left_take_no_room() -> None:
+    sub = plan(
+        judgement("x"), effect("y", 1, on_error="skip_rest"), outputs={"done": True}
+    )  # fmt: skip
+    sim = begin(
+        plan(
+            step("call", kind="workflow", workflow="sub", namespace="", tool_id=""),
+            judgement("after", 1, needs=["call"]),
+            workflows={"sub": sub},
+            max_parallel=1,
+        )
+    )
+    end(sim, "call/y", code="step.exit_code")
+    assert statuses(sim)["call"] == "succeeded"
+    assert [gate.step_path for gate in sim.state.open_gates][-1] == "after"
+
+
+def test_a_cancel_at_a_question_ends_the_run() -> None:
+    sim = begin(plan(judgement("a"), effect("b", 1, needs=["a"])))
+    sim.emit(RunCancelRequested("enough"))
+    sim.settle_commands()
+    assert (sim.state.ended, sim.state.open_gates) == ("canceled", [])
+    assert fold("run-1", sim.events).ended == "canceled"

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from fleetprompt_agent.language.loader import Compiled, load_workflow
 from fleetprompt_agent.language.models import Step, Workflow
-from fleetprompt_agent.language.plan import Need, plan_digest, plan_from_json, plan_to_json
+from fleetprompt_agent.language.plan import (
+    Judgement,
+    Need,
+    Retry,
+    plan_digest,
+    plan_from_json,
+    plan_to_json,
+)
 from fleetprompt_indexer.vocabulary import STEP_FIELDS, WORKFLOW_FIELDS
 from fleetprompt_protocol.errors import WorkflowError
 
@@ -210,6 +217,35 @@ def test_every_field_reaches_the_plan(load: Load) -> None:
     assert (e.kind, e.approval.expires_s, e.approval.on_deny) == ("approval", 3600, "continue")
     assert [step.id for step in plan.finally_steps] == ["z"]
     assert plan_from_json(plan_to_json(plan)) == plan
+
+
+def test_a_question_to_a_model_compiles_from_both_forms() -> None:
+    text = """\
+inputs: {mail: {type: string}}
+defaults: {timeout: 3s, retry: {max_attempts: 3}}
+steps:
+  - id: a
+    tool: llm:big-1
+    with: {prompt: "Spam? ${{ inputs.mail }}", system: Be terse., schema: {pattern: "$b.json"}}
+    max_output_bytes: 99
+  - id: b
+    command: llm prompt="Why ${{ steps.a.json }}?" schema:={"type":"string"}
+    for_each: "[1, 2]"
+  - {id: c, tool: flow:set, with: {a: $a.usage, b: $a.actor, c: $b.json}}
+"""
+    plan = load_workflow(text.encode(), format="yaml", file="w.yaml").raise_if_invalid()
+    a, b, c = plan.steps
+    assert (a.kind, a.namespace, a.tool_id, a.arguments) == ("judgement", "llm", "llm:big-1", None)
+    assert a.judgement == Judgement(
+        "Spam? ${{ inputs.mail }}", {"pattern": "$b.json"}, "big-1", "Be terse."
+    )
+    assert (a.side_effects, a.timeout_s, a.retry, a.max_output_bytes) == (False, None, Retry(), 99)
+    assert b.judgement == Judgement("Why ${{ steps.a.json }}?", {"type": "string"})
+    assert (b.tool_id, b.for_each is not None) == ("llm:default", True)
+    assert c.timeout_s == 3
+    assert plan_from_json(plan_to_json(plan)) == plan
+    held = {one.permission: one.enforced for one in plan.permissions}
+    assert held == {"model:invoke:big-1": False, "model:invoke:default": False}
 
 
 def test_fields_and_namespaces_that_are_not_enforced_are_refused_by_name() -> None:

@@ -178,3 +178,23 @@ def test_hostile_names_stay_inside_their_labels(name: str) -> None:
     graph = dot(plan).splitlines()
     assert len(graph) == 5
     assert re.fullmatch(r'    s0 \[label="(?:[^"\\]|\\.)*"\];', graph[3])
+
+
+def test_a_question_to_a_model_is_shown_as_one(load: Load) -> None:
+    text = """\
+inputs: {mail: {type: string}}
+steps:
+  - {id: a, command: 'llm prompt="Spam? ${{ inputs.mail }} ${{ run.id }}" model=big'}
+  - {id: b, tool: llm, with: {prompt: Why?, system: Be terse.}}
+"""
+    plan = load(text).raise_if_invalid()
+    a, b = view_plan(plan, {"mail": "hello"})["steps"]
+    assert (a["kind"], a["tool_id"], a["action"]) == ("judgement", "llm:big", None)
+    assert a["gate"] == {
+        "kind": "judgement", "prompt": "Spam? hello ⟨run.id⟩", "model": "big",
+        "schema": {"type": "object"},
+    }  # fmt: skip
+    assert b["gate"]["system"] == "Be terse."
+    for drawn in (mermaid(plan), dot(plan)):
+        assert "asks the calling model (big)" in drawn
+        assert drawn.count("asks the calling model") == 2

@@ -139,3 +139,10 @@ def test_tool_rules_hold_for_what_is_embedded(root: Path, every_field: frozenset
     warned = load(root, text.format("false"), every_field)
     assert found(warned) == [("tool.not_allowed", "steps[0].workflow")]
     assert warned.is_valid
+
+
+def test_nor_can_one_that_asks_a_model(root: Path, every_field: frozenset[str]) -> None:
+    write(root, "asks", "steps: [{id: a, command: llm prompt=x}]\n")
+    text = "steps: [{id: a, command: cli x}]\nfinally: [{id: z, workflow: asks}]\n"
+    compiled = load(root, text, every_field)
+    assert found(compiled) == [("approval.in_finally", "finally[0].workflow")]

@@ -8,6 +8,7 @@ from fleetprompt_agent.language.plan import (
     Approval,
     Ask,
     ForEach,
+    Judgement,
     Need,
     Plan,
     PlanStep,
@@ -48,6 +49,19 @@ def effect(id_: str, index: int = 0, **fields: Any) -> PlanStep:
         side_effects=True,
         **fields,
     )
+
+
+def judgement(id_: str, index: int = 0, prompt: str = "?", **fields: Any) -> PlanStep:
+    """A question to a model, whose answer is a whole number."""
+    asked = Judgement(prompt, {"type": "integer"})
+    return step(
+        id_, index, kind="judgement", namespace="llm", tool_id="llm:default", judgement=asked,
+        **fields,
+    )  # fmt: skip
+
+
+_OF_JUDGEMENTS = {"needs", "condition", "on_error", "for_each"}
+"""What such a step may have beside its question."""
 
 
 def random_plan(random: Random, depth: int = 0) -> Plan:
@@ -109,6 +123,10 @@ def _random_step(random: Random, index: int, has_sub: bool) -> PlanStep:
     if kind < 0.35 and "for_each" not in fields:
         fields.pop("approval", None)
         return step(name, index, kind="manual", manual="do it", namespace="", **fields)
-    if kind < 0.7:
+    if kind < 0.45:
+        fields = {name: fields[name] for name in _OF_JUDGEMENTS & fields.keys()}
+        prompt = f"${{{{ steps.{random.choice(earlier)}.json }}}}?" if earlier else "?"
+        return judgement(name, index, prompt, **fields)
+    if kind < 0.75:
         return effect(name, index, **fields)
     return step(name, index, **fields)

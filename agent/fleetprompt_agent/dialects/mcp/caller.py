@@ -33,18 +33,27 @@ class Caller:
     client: str = "unknown"
     """The name that the client gives itself; metadata, not identity."""
     can_elicit: bool = False
-    """Whether it shows forms to a person."""
+    """Whether it shows forms to a person, and may."""
+    can_sample: bool = False
+    """Whether it lets a model answer questions."""
     meta: dict[str, Json] = field(default_factory=dict)
     """The request's `_meta`."""
     report: Callable[[float, float | None, str], Awaitable[None]] | None = None
     """Sends progress `(done, total, text)`; None when none is wanted."""
     elicit: Callable[[str, dict[str, Json], float], Awaitable[dict[str, Json] | None]] | None = None
     """Shows a form `(message, schema, seconds)`; the fields that a person sent, or None."""
+    sample: Callable[[dict[str, Json], float], Awaitable[dict[str, Json] | None]] | None = None
+    """Asks the client's model `(params, seconds)`; the result as it stands on the wire, or None."""
 
     @property
     def channel(self) -> str:
         """The channel of what a person decides in this client."""
         return f"mcp:{self.client}"
+
+    @property
+    def model(self) -> str:
+        """The channel and the actor of what the model behind this client answers."""
+        return f"model:{self.client}"
 
     def call_meta(self) -> CallMeta:
         """The ids under which the request is served.

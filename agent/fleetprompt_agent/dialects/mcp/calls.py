@@ -1,10 +1,12 @@
-"""One `tools/call`: the tool, then the questions that its run asks a person, then the result.
+"""One `tools/call`: the tool, then the questions that its run asks, then the result.
 
 Theory of operation. A call that runs something has until its deadline. When the run comes to wait
-for a person and the client can show forms, the person is asked: in the handshake era within the
-call, in the stateless era by answering with the question, whose answer comes with a second call.
-Without an answer the run stays as it is, and the result says how a person decides at a terminal.
-A form is authority of its own channel, so that no token is needed, and none is ever shown.
+for a person and the client can show forms, the person is asked; when it waits for a judgement and
+the client has a model to offer, the model is: in the handshake era within the call, in the
+stateless era by answering with the question, whose answer comes with a second call. Without an
+answer the run stays as it is, and the result says how a person decides at a terminal, or how the
+calling model answers. A form is authority of its own channel, so that no token is needed, and none
+is ever shown; a model's answer has no authority, and fits no other gate than a judgement.
 
 What drives a run is a task of its own: a cancel of the call asks the engine to cancel the run, and
 leaves the task to see it through. A call that waits for a person has no such task: to cancel it
@@ -19,9 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.dialects.mcp.gates import Answer, Question, question_of, read_answer
 from fleetprompt_agent.dialects.mcp.inputs import DEFAULT_WAIT_MS, MCP_INPUTS
+from fleetprompt_agent.dialects.mcp.judgements import is_answer, judgement_gate
 from fleetprompt_agent.dialects.mcp.progress import ProgressReports
 from fleetprompt_agent.dialects.mcp.request_state import Asked, RequestStates
 from fleetprompt_agent.dialects.mcp.results import error_result, tool_result, without_authority
+from fleetprompt_agent.dialects.mcp.sampling import (
+    TRIES,
+    BadAnswer,
+    read_judgement,
+    sampling_params,
+)
 from fleetprompt_agent.dialects.mcp.tool_list import offered_tools
 from fleetprompt_agent.engine.projection import run_result
 from fleetprompt_agent.engine.requests import Asker, Decide
@@ -42,6 +51,9 @@ if TYPE_CHECKING:
 Json = Any
 
 log = get_logger("mcp")
+
+MAX_ROUNDS = 10
+"""Questions with which one call is answered: clients of the stateless era give up after as many."""
 
 
 class ToolCalls:
@@ -145,31 +157,19 @@ class _OneCall:
 
     async def _perform_run(self, name: str, given: dict[str, Json]) -> dict[str, Json]:
         state = self._params.get("requestState")
+        asked: Asked | None = None
+        bad: dict[str, BadAnswer] = {}
         if state is not None:
             asked = self._calls.states.open(state, self._params["name"], self._arguments)
-            run = await self._take_answers(asked, self._params.get("inputResponses") or {})
-        elif name == "fp_resume_run" and given.get("answer") is not None:
-            run = await self._judge(given["run_id"], given["answer"])
+            responses = self._params.get("inputResponses") or {}
+            run, bad = await self._take_answers(asked, responses)
+        elif name == "fp_resume_run" and is_answer(given):
+            run = await self._judge(given["run_id"], given.get("step_path"), given.get("answer"))
         else:
             run = await self._start(name, given)
-        while run["status"] == "waiting":
-            questions = {
-                gate["gate_id"]: question
-                for gate in run["gates"]
-                if (question := question_of(run, gate)) is not None
-            }
-            if not questions or not self._caller.can_elicit:
-                break
-            if self._caller.era == "stateless":
-                if state is not None and not self._is_new(run, asked):
-                    break  # it was asked, and nobody decided
-                return self._question(run, questions)
-            gate = next(gate for gate in run["gates"] if gate["gate_id"] in questions)
-            answer = await self._ask(gate, questions[gate["gate_id"]])
-            if answer is None:
-                break
-            run = await self._decide(run["run_id"], gate["gate_id"], answer)
-        return self._shown(run)
+        if self._caller.era == "stateless":
+            return self._question(run, asked, bad) or self._shown(run)
+        return self._shown(await self._ask_all(run))
 
     # Driving a run
 
@@ -183,32 +183,32 @@ class _OneCall:
             for registered in cancels:
                 registered()
 
-        given.pop("answer", None)
+        for own in ("answer", "step_path"):
+            given.pop(own, None)
         given["wait_ms"] = self._left_ms()
         return await self._drive(call_tool(TOOLS[name], call, given), cancel)
 
     async def _decide(
-        self,
-        run_id: str,
-        gate_id: str,
-        answer: Answer,
-        *,
-        channel: str | None = None,
-        is_person: bool = True,
-    ) -> dict[str, Json]:
+        self, run_id: str, gate_id: str, answer: Answer, *, is_person: bool = True,
+        usage: Json = None,
+    ) -> dict[str, Json]:  # fmt: skip
+        """The run after a person's decision, or a model's answer."""
         engine = self._agent.engine
+        caller = self._caller
         request = Decide(
             gate_id=gate_id,
             decision=answer.decision,
-            channel=channel or self._caller.channel,
+            channel=caller.channel if is_person else caller.model,
             reason=answer.reason,
             response=answer.response,
+            usage=usage,
         )
-        asker = self._asker("human" if is_person else "agent")
+        asker = self._asker("human" if is_person else "agent", caller.client)
+        decider = asker if is_person else self._asker("agent", caller.model)
 
         async def decide() -> dict[str, Json]:
             snapshot = await engine.decide(
-                run_id, request, asker, self._reports, self._left_ms() / 1000
+                run_id, request, asker, self._reports, self._left_ms() / 1000, decider
             )
             return run_result(snapshot, request_id=self._correlation.request_id)
 
@@ -243,7 +243,38 @@ class _OneCall:
 
         task.add_done_callback(forget)
 
-    # Asking
+    # Asking within the call
+
+    async def _ask_all(self, run: dict[str, Json]) -> dict[str, Json]:
+        """The run after everything that somebody answers within the call's time."""
+        passed: set[str] = set()
+        while run["status"] == "waiting":
+            asking = self._next_question(run, passed)
+            if asking is None:
+                break
+            gate, question = asking
+            if question is None:
+                run = await self._sample(run, gate, passed)
+                continue
+            answer = await self._ask(gate, question)
+            if answer is None:
+                break
+            run = await self._decide(run["run_id"], gate["gate_id"], answer)
+        return run
+
+    def _next_question(
+        self, run: dict[str, Json], passed: set[str]
+    ) -> tuple[dict[str, Json], Question | None] | None:
+        """The first gate that can be asked about, and its form; no form for a judgement."""
+        for gate in run["gates"]:
+            if gate["gate_id"] in passed:
+                continue
+            if gate["kind"] == "judgement":
+                if self._caller.can_sample:
+                    return gate, None
+            elif self._caller.can_elicit and (question := question_of(run, gate)) is not None:
+                return gate, question
+        return None
 
     async def _ask(self, gate: dict[str, Json], question: Question) -> Answer | None:
         """What a person answers within the call's time."""
@@ -253,64 +284,123 @@ class _OneCall:
         fields = await self._caller.elicit(question.message, question.schema, left_ms / 1000)
         return None if fields is None else read_answer(gate, fields)
 
-    def _question(self, run: dict[str, Json], questions: dict[str, Question]) -> dict[str, Json]:
-        asked = Asked(run["run_id"], sorted(questions))
+    async def _sample(
+        self, run: dict[str, Json], gate: dict[str, Json], passed: set[str]
+    ) -> dict[str, Json]:
+        """The run after the model's answer; as it was, without one that can be taken.
+
+        The gate is then added to `passed`; every judgement is, when the client asks no model.
+        """
+        bad: BadAnswer | None = None
+        for _ in range(TRIES):
+            left_ms = self._left_ms()
+            result = None
+            if self._caller.sample is not None and left_ms > 0:
+                result = await self._caller.sample(sampling_params(gate, bad), left_ms / 1000)
+            if result is None:
+                passed |= {one["gate_id"] for one in run["gates"] if one["kind"] == "judgement"}
+                return run
+            after = await self._take_judgement(run["run_id"], gate["gate_id"], result)
+            if not isinstance(after, BadAnswer):
+                return after
+            bad = after
+        passed.add(gate["gate_id"])
+        return run
+
+    async def _take_judgement(
+        self, run_id: str, gate_id: str, result: dict[str, Json]
+    ) -> dict[str, Json] | BadAnswer:
+        """The run after a model's answer, or what is wrong with it."""
+        judged = read_judgement(result)
+        if isinstance(judged, BadAnswer):
+            return judged
+        try:
+            return await self._decide(
+                run_id, gate_id, Answer("respond", judged.value), is_person=False,
+                usage=judged.usage,
+            )  # fmt: skip
+        except RequestError as error:
+            if error.code != "gate.bad_response":
+                raise
+            problems = (error.details or {}).get("problems") or [error.message]
+            return BadAnswer(judged.text, "; ".join(problems) + ".")
+
+    # Asking by answering with a question
+
+    def _question(
+        self, run: dict[str, Json], asked: Asked | None, bad: dict[str, BadAnswer]
+    ) -> dict[str, Json] | None:
+        """The run's open questions, as the call's answer; None when there are none to ask."""
+        rounds = 1 if asked is None else asked.rounds + 1
+        if run["status"] != "waiting" or rounds > MAX_ROUNDS:
+            return None
+        known = () if asked is None else asked.gate_ids
+        tries = {} if asked is None else dict(asked.tries)
+        requests: dict[str, Json] = {}
+        is_new = False
+        for gate in run["gates"]:
+            gate_id = gate["gate_id"]
+            if gate["kind"] == "judgement":
+                # One that was asked and has no answer is asked again only with what was wrong.
+                may_ask = gate_id not in known or (gate_id in bad and tries.get(gate_id, 0) < TRIES)
+                if not self._caller.can_sample or not may_ask:
+                    continue
+                tries[gate_id] = tries.get(gate_id, 0) + 1
+                params = sampling_params(gate, bad.get(gate_id))
+                requests[gate_id] = {"method": "sampling/createMessage", "params": params}
+                is_new = True
+            elif self._caller.can_elicit and (question := question_of(run, gate)) is not None:
+                requests[gate_id] = _form_request(question)
+                is_new |= gate_id not in known
+        if not is_new:
+            return None  # all of it was asked, and nobody decided
+        now = Asked(run["run_id"], sorted({*known, *requests}), tries, rounds)
         return {
             "resultType": "input_required",
-            "inputRequests": {
-                gate_id: {
-                    "method": "elicitation/create",
-                    "params": {
-                        "mode": "form",
-                        "message": question.message,
-                        "requestedSchema": question.schema,
-                    },
-                }
-                for gate_id, question in questions.items()
-            },
-            "requestState": self._calls.states.seal(asked, self._params["name"], self._arguments),
+            "inputRequests": requests,
+            "requestState": self._calls.states.seal(now, self._params["name"], self._arguments),
         }
 
-    async def _take_answers(self, asked: Asked, responses: dict[str, Json]) -> dict[str, Json]:
-        """The run after every answer that holds a decision."""
+    async def _take_answers(
+        self, asked: Asked, responses: dict[str, Json]
+    ) -> tuple[dict[str, Json], dict[str, BadAnswer]]:
+        """The run after every answer that can be taken, and by gate what was wrong with others."""
         run = self._look(asked.run_id)
+        bad: dict[str, BadAnswer] = {}
         is_decided = False
         for gate in run["gates"]:
-            response = responses.get(gate["gate_id"])
-            if gate["gate_id"] not in asked.gate_ids or not isinstance(response, dict):
+            gate_id = gate["gate_id"]
+            response = responses.get(gate_id)
+            if gate_id not in asked.gate_ids or not isinstance(response, dict):
                 continue
-            fields = response.get("content")
-            if response.get("action") != "accept" or not isinstance(fields, dict):
-                continue
-            answer = read_answer(gate, fields)
-            if answer is not None:
-                run = await self._decide(asked.run_id, gate["gate_id"], answer)
-                is_decided = True
+            if gate["kind"] == "judgement":
+                after = await self._take_judgement(asked.run_id, gate_id, response)
+                if isinstance(after, BadAnswer):
+                    bad[gate_id] = after
+                    continue
+                run = after
+            else:
+                fields = response.get("content")
+                if response.get("action") != "accept" or not isinstance(fields, dict):
+                    continue
+                answer = read_answer(gate, fields)
+                if answer is None:
+                    continue
+                run = await self._decide(asked.run_id, gate_id, answer)
+            is_decided = True
         if is_decided or run["status"] == "waiting":
-            return run
+            return run, bad
         # Somebody else has decided meanwhile: the call goes on with the run.
-        return await self._start("fp_resume_run", {"run_id": asked.run_id})
+        return await self._start("fp_resume_run", {"run_id": asked.run_id}), {}
 
-    def _is_new(self, run: dict[str, Json], asked: Asked) -> bool:
-        return any(gate["gate_id"] not in asked.gate_ids for gate in run["gates"])
+    # The calling model's own word
 
-    async def _judge(self, prefix: str, answer: Json) -> dict[str, Json]:
-        """The run with its oldest judgement gate answered by the calling model."""
-        run_id = self._agent.engine.find(prefix)
-        gates = [gate for gate in self._look(run_id)["gates"] if gate["kind"] == "judgement"]
-        if not gates:
-            raise RequestError(
-                "gate.not_found",
-                f"Run {run_id} wants no judgement of yours; leave out `answer`. Other gates are "
-                "decided by a person.",
-            )
-        return await self._decide(
-            run_id,
-            gates[0]["gate_id"],
-            Answer("respond", answer),
-            channel=f"model:{self._caller.client}",
-            is_person=False,
-        )
+    async def _judge(self, prefix: str, step_path: str | None, answer: Json) -> dict[str, Json]:
+        """The run with one judgement gate answered by the calling model."""
+        engine = self._agent.engine
+        run_id = engine.find(prefix)
+        gate = judgement_gate(engine.get(run_id).state, step_path)
+        return await self._decide(run_id, gate.gate_id, Answer("respond", answer), is_person=False)
 
     # Small things
 
@@ -328,11 +418,9 @@ class _OneCall:
     def _shown(self, output: dict[str, Json]) -> dict[str, Json]:
         return tool_result(without_authority(output, self._agent.root), self._correlation)
 
-    def _asker(self, actor_type: str) -> Asker:
+    def _asker(self, actor_type: str, actor_id: str) -> Asker:
         ids = self._correlation
-        return Asker(
-            ids.request_id, ids.correlation_id, ids.causation_id, actor_type, self._caller.client
-        )
+        return Asker(ids.request_id, ids.correlation_id, ids.causation_id, actor_type, actor_id)
 
     def _call(self) -> Call:
         return Call(
@@ -343,6 +431,17 @@ class _OneCall:
             caller=self._caller.channel,
             channel=self._caller.channel,
         )
+
+
+def _form_request(question: Question) -> dict[str, Json]:
+    return {
+        "method": "elicitation/create",
+        "params": {
+            "mode": "form",
+            "message": question.message,
+            "requestedSchema": question.schema,
+        },
+    }
 
 
 def _checked(name: str, arguments: dict[str, Json]) -> dict[str, Json]:

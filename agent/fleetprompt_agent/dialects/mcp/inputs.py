@@ -48,6 +48,12 @@ class ResumeInput(ToolInput):
     answer: Any = Field(
         None, description="Only for a run whose open gate is of kind judgement: your judgement."
     )
+    step_path: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1024,
+        description="With `answer`: which judgement it is for, when several are open.",
+    )
 
 
 class GetInput(ToolInput):

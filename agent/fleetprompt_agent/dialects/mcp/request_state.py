@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fleetprompt_agent.language.plan import canonical_json
@@ -28,6 +28,10 @@ class Asked:
 
     run_id: str
     gate_ids: list[str]
+    tries: dict[str, int] = field(default_factory=dict)
+    """By id of a judgement: how often a model was asked for it so far."""
+    rounds: int = 1
+    """How often this call has been answered with a question."""
 
 
 class RequestStates:

@@ -8,7 +8,7 @@ reference, and the client gets the reference.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fleetprompt_agent.dialects.mcp.import_cost import cheaper_import
 
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     Handler = Callable[[Caller, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 log = get_logger("mcp")
+
+_Answer = TypeVar("_Answer", bound=BaseModel)
 
 SERVER_NAME = "fleetprompt"
 
@@ -171,7 +173,8 @@ class McpServer:
                 self._session = context.session
             try:
                 given = params.model_dump(by_alias=True, mode="json", exclude_none=True)
-                answer = await handler(_caller(context), given)
+                caller = _caller(context, may_elicit=self._options.elicitation)
+                answer = await handler(caller, given)
             except FleetPromptError as error:
                 raise _mcp_error(error, context.protocol_version) from None
             except MCPError:
@@ -234,13 +237,29 @@ class _Outgoing:
         pass
 
 
-def _caller(context: Context) -> Caller:
+def _caller(context: Context, *, may_elicit: bool) -> Caller:
     session = context.session
     info = session.client_params.client_info if session.client_params is not None else None
     is_stateless = context.protocol_version in MODERN_PROTOCOL_VERSIONS
-    can_elicit = _shows_forms(session.client_capabilities)
+    capabilities = session.client_capabilities
+    can_elicit = may_elicit and _shows_forms(capabilities)
+    can_sample = capabilities is not None and capabilities.sampling is not None
     meta: dict[str, Any] = dict(context.meta or {})
     wants_progress = meta.get("progress_token", meta.get("progressToken")) is not None
+
+    async def ask(
+        request: types.ServerRequest, result_type: type[_Answer], timeout_s: float
+    ) -> _Answer | None:
+        try:
+            return await session.send_request(
+                request,
+                result_type,
+                request_read_timeout_seconds=timeout_s,
+                metadata=ServerMessageMetadata(related_request_id=context.request_id),
+            )
+        except (MCPError, ValidationError) as error:
+            log.info("mcp.no_answer", method=request.method, reason=type(error).__name__)
+            return None
 
     async def elicit(
         message: str, schema: dict[str, Any], timeout_s: float
@@ -249,25 +268,26 @@ def _caller(context: Context) -> Caller:
         request = types.ElicitRequest(
             params=types.ElicitRequestFormParams(message=message, requested_schema=schema)
         )
-        try:
-            answer = await session.send_request(
-                request,
-                types.ElicitResult,
-                request_read_timeout_seconds=timeout_s,
-                metadata=ServerMessageMetadata(related_request_id=context.request_id),
-            )
-        except (MCPError, ValidationError) as error:
-            log.info("mcp.no_answer", reason=type(error).__name__)
-            return None
-        return dict(answer.content or {}) if answer.action == "accept" else None
+        answer = await ask(request, types.ElicitResult, timeout_s)
+        accepted = answer is not None and answer.action == "accept"
+        return dict(answer.content or {}) if answer is not None and accepted else None
+
+    async def sample(params: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
+        """What a model gave; None for every other end."""
+        asked = types.CreateMessageRequestParams.model_validate(params, by_name=False)
+        request = types.CreateMessageRequest(params=asked)
+        answer = await ask(request, types.CreateMessageResultWithTools, timeout_s)
+        return None if answer is None else answer.model_dump(by_alias=True, mode="json")
 
     return Caller(
         era="stateless" if is_stateless else "handshake",
         client=client_name(info.name if info is not None else None),
         can_elicit=can_elicit,
+        can_sample=can_sample,
         meta=meta,
         report=session.report_progress if wants_progress else None,
         elicit=elicit if can_elicit and not is_stateless else None,
+        sample=sample if can_sample and not is_stateless else None,
     )
 
 

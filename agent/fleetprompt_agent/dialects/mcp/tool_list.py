@@ -38,7 +38,7 @@ _DESCRIPTIONS = {
     ),
     "fp_resume_run": (
         "Continue an interrupted run, ask a person again about one that waits, or answer a gate "
-        "of kind judgement."
+        "of kind judgement: a question to you, the calling model."
     ),
 }
 """Where MCP's version of a tool differs."""

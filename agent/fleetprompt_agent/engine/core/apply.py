@@ -378,12 +378,14 @@ def _gate_opened(state: RunState, event: Event, body: GateOpened) -> None:
     _move(state, event, step)
     step.open_gate = body.gate_id
     schedule.unqueue(state, step)
+    if body.kind == "judgement":
+        state.judging[step.path] = step
 
 
 def _gate_resolved(state: RunState, event: Event, body: GateResolved) -> None:
     gate = _gate(state, event, body.gate_id)
     gate.decision, gate.reason, gate.response = body.decision, body.reason, body.response
-    gate.channel = body.channel
+    gate.channel, gate.usage = body.channel, body.usage
     gate.actor = {"type": event.actor_type, "id": event.actor_id}
     state.cause_event_id = event.event_id
     if gate.step_path is None:
@@ -392,6 +394,7 @@ def _gate_resolved(state: RunState, event: Event, body: GateResolved) -> None:
     step = state.steps[gate.step_path]
     _move(state, event, step)
     step.open_gate = None
+    state.judging.pop(step.path, None)
     if gate.kind == "unknown_outcome":
         _outcome_told(state, step, gate)
         return

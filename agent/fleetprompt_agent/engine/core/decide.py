@@ -37,7 +37,7 @@ def decide(state: RunState) -> tuple[Command, ...]:
     if state.settle:
         commands += [Settle(body) for body in state.settle.values()]
     if state.to_gate:
-        commands += [_open_gate(state, step) for step in state.to_gate.values()]
+        commands += [_open_gate(state, step) for step in state.gates_due]
     if state.held and state.effects_gate is None:
         commands.append(_effects_gate(state))
     if state.startable:
@@ -101,6 +101,14 @@ def _open_gate(state: RunState, step: StepState) -> Command:
             return OpenGate(
                 "ask", step.path, {"tool": "ask"}, planned.ask.prompt,
                 preview=rendering.choices(state, step), response_schema=planned.ask.schema,
+            )  # fmt: skip
+        if planned.judgement is not None:
+            asked = planned.judgement
+            action = {"tool": planned.tool_id, "model": asked.model, "system": asked.system}
+            return OpenGate(
+                "judgement", step.path,
+                {name: value for name, value in action.items() if value is not None},
+                rendering.question(state, step), response_schema=asked.schema,
             )  # fmt: skip
         if planned.kind == "manual":
             return OpenGate("manual", step.path, {"tool": "manual"}, planned.manual)

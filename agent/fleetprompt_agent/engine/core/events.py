@@ -219,7 +219,7 @@ class GateOpened:
     expires_ms: int
     step_path: str | None = None
     prompt: str | None = None
-    """The author's constant text."""
+    """The author's constant text; of a `judgement`, what is asked: rendered, and untrusted."""
     preview: Json = None
     """Drawn from earlier outputs: untrusted."""
     items: Json = None
@@ -244,10 +244,12 @@ class GateResolved:
     gate_id: str
     decision: Decision
     channel: str
-    """By which way it came: `token`, `terminal`, `mcp:<client>` …"""
+    """By which way it came: `token`, `terminal`, `mcp:<client>`, `model:<client>` …"""
     reason: str | None = None
     response: Json = None
     step_path: str | None = None
+    usage: Json = None
+    """What the channel tells of a model's work, such as `{"model": "…"}`."""
 
 
 @record

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.language.expressions import ExpressionError, parse_expression
+from fleetprompt_agent.language.plan import canonical_json
 from fleetprompt_agent.language.templates import parse_template, text_of
 
 if TYPE_CHECKING:
@@ -152,6 +153,28 @@ def choices(state: RunState, step: StepState) -> Json:
     if ask is None or ask.choices_from is None:
         return None
     return _render(state, step.scope, ask.choices_from, "ask.choices_from", step)
+
+
+MAX_QUESTION_BYTES = 128 * 1024
+"""Of the JSON of a question to a model, its schema included: room for a large patch, in a frame of
+4 MiB that holds `MAX_JUDGEMENTS` of them, twice in a dialect that repeats a result as text."""
+
+
+def question(state: RunState, step: StepState) -> str:
+    """What an `llm` step asks."""
+    asked = step.step.judgement
+    if asked is None:
+        return ""
+    prompt = text_of(_render(state, step.scope, asked.prompt, "prompt", step))
+    size = len(canonical_json([prompt, asked.system, asked.schema]).encode(errors="surrogatepass"))
+    if size > MAX_QUESTION_BYTES:
+        raise RenderError(
+            "step.expression",
+            f"`prompt` of step {step.path} makes a question of {size} bytes; at most "
+            f"{MAX_QUESTION_BYTES} are asked, `system` and `schema` included. Pick what the model "
+            "needs, or ask in parts with `for_each`.",
+        )
+    return prompt
 
 
 def sub_inputs(state: RunState, step: StepState, plan: Plan) -> dict[str, Json]:

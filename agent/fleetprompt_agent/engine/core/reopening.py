@@ -22,6 +22,7 @@ def reopen(state: RunState, from_step: str) -> None:
     state.active_ms = 0
     for gate in state.gates.values():
         gate.is_void = gate.decision is None
+    state.judging.clear()
     if state.intent is None:
         state.effects_gate = None
     _reopen_scope(state, state.root_scope, from_step)

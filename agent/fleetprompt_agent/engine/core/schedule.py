@@ -94,6 +94,8 @@ def classify(state: RunState, instance: StepState) -> None:
         return
     unqueue(state, instance)
     if instance.is_settled or instance.open_gate:
+        if instance.asks_model and may_not_start(state, instance):
+            state.judging.pop(instance.path, None)
         return
     if instance.in_doubt:
         _classify_in_doubt(state, instance)
@@ -112,8 +114,10 @@ def classify(state: RunState, instance: StepState) -> None:
     if not isinstance(instance.verdict, str):
         state.settle[path] = instance.verdict
         return
-    asks = step.kind in ("approval", "ask", "manual") or (
-        step.approval is not None and instance.parent is None
+    asks = (
+        step.kind in ("approval", "ask", "manual")
+        or instance.asks_model
+        or (step.approval is not None and instance.parent is None)
     )
     if asks and instance.approval is None:
         state.to_gate[path] = instance
@@ -208,6 +212,9 @@ def _settled_by(instance: StepState) -> Body | None:
     match step.kind:
         case "ask":
             return StepSucceeded(path, 1, {**result, "json": gate.response})
+        case "judgement":
+            answer = {"json": gate.response, "usage": gate.usage}
+            return StepSucceeded(path, 1, {**result, **answer})
         case "manual" if gate.decision == "skip":
             return StepSkipped(path, "manual")
         case "manual" | "approval":

@@ -39,6 +39,10 @@ StepStatus: TypeAlias = Literal[
 SETTLED: frozenset[StepStatus] = frozenset({"succeeded", "failed", "skipped", "canceled"})
 """A step in one of these never starts again, unless the run is reopened."""
 
+MAX_JUDGEMENTS = 8
+"""Questions to a model that are open at once: all of them stand in one result, and with
+`rendering.MAX_QUESTION_BYTES` each they fill less than half of a frame."""
+
 RunEnd: TypeAlias = Literal["succeeded", "failed", "canceled"]
 Phase: TypeAlias = Literal["main", "finally", "done"]
 Stop: TypeAlias = Literal["failed", "skip_rest", "canceled"]
@@ -64,6 +68,8 @@ class GateState:
     decision: Decision | None = None
     reason: str | None = None
     response: Json = None
+    usage: Json = None
+    """What the channel told of the model's work, or null."""
     channel: str | None = None
     actor: Json = None
     """`{type, id}` of who decided."""
@@ -112,7 +118,7 @@ class StepState:
     in_doubt: bool = False
     """Its process is gone: the owner changed while it ran, or the agent stopped it."""
     approval: GateState | None = None
-    """The step's resolved approval, ask or manual gate."""
+    """The step's resolved approval, ask, manual or judgement gate."""
     open_gate: str | None = None
     skip_reason: str | None = None
     action: Json = None
@@ -142,6 +148,11 @@ class StepState:
     def is_fanout(self) -> bool:
         """Whether this is the `for_each` step itself, not an item of it."""
         return self.step.for_each is not None and self.parent is None
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether a model is asked about this very instance."""
+        return self.step.kind == "judgement" and not self.is_fanout
 
     @property
     def item(self) -> Json:
@@ -211,6 +222,8 @@ class RunState:
     gates: dict[str, GateState] = field(default_factory=dict)
     settle: dict[str, Body] = field(default_factory=dict)
     to_gate: dict[str, StepState] = field(default_factory=dict)
+    judging: dict[str, StepState] = field(default_factory=dict)
+    """Those that wait for a model's answer, which could still change how the run goes on."""
     held: dict[str, StepState] = field(default_factory=dict)
     """Ready, but the run's side effects have not been allowed yet."""
     startable: dict[str, StepState] = field(default_factory=dict)
@@ -261,9 +274,21 @@ class RunState:
         """Whether nothing can progress until a gate is resolved."""
         if self.ended is not None or self.finish is not None or self.running:
             return False
-        if self.cancels or self.settle or self.to_gate or self.startable:
+        if self.cancels or self.settle or self.gates_due or self.startable:
             return False
         return any(gate.is_open for gate in self.gates.values())
+
+    @property
+    def gates_due(self) -> list[StepState]:
+        """The steps whose gate is to be opened now: of questions to a model a few at a time."""
+        room = min(self.plan.max_parallel, MAX_JUDGEMENTS) - len(self.judging)
+        due = []
+        for step in self.to_gate.values():
+            if step.asks_model and room <= 0:
+                continue
+            room -= step.asks_model
+            due.append(step)
+        return due
 
     @property
     def open_gates(self) -> list[GateState]:

@@ -1,4 +1,4 @@
-"""Tools of others: MCP servers, other agents, configured processes, the browser, a model."""
+"""Tools of others: MCP servers, other agents, configured processes, the browser."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ WEB_ACTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "text": ((), ("selector",)),
 }
 """For each action of the browser what it needs, in the order of the words, and what it takes."""
-
-_LLM_ARGUMENTS = ("prompt", "model", "schema", "tools", "max_tool_calls", "budget")
 
 
 def read_mcp(given: Given) -> Action | None:
@@ -95,29 +93,6 @@ def read_web(given: Given) -> Action | None:
         given.fault("command.arguments", message, name=unknown[0] if unknown else None)
         return None
     return Action("web", f"web:{action}", arguments, side_effects=True)
-
-
-def read_llm(given: Given) -> Action | None:
-    """`tool: llm` with a prompt and a schema in `with`."""
-    for word in given.words:
-        if word.name is None:
-            given.fault("command.arguments", "`llm` takes `name=value`", word=word)
-            return None
-    for name in given.arguments:
-        if name not in _LLM_ARGUMENTS:
-            close = closest(name, _LLM_ARGUMENTS)
-            hint = f"did you mean `{close}`?" if close else None
-            given.fault("command.arguments", f"`llm` has no `{name}`", hint=hint, name=name)
-            return None
-    if "prompt" not in given.arguments:
-        given.fault("command.arguments", "`llm` needs a `prompt`")
-        return None
-    model = given.target or given.arguments.get("model") or "default"
-    if not isinstance(model, str) or "${{" in model:
-        message = "the model is computed; targets are literals, so that they can be permitted"
-        given.fault("command.target", message, name="model")
-        return None
-    return Action("llm", f"llm:{model}", given.arguments, side_effects=False)
 
 
 def _target(given: Given, what: str, example: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from fleetprompt_agent.language.actions import calls, cli, flow, http
+from fleetprompt_agent.language.actions import calls, cli, flow, http, llm
 from fleetprompt_agent.language.actions.action import Given
 from fleetprompt_agent.language.command import CommandError, first_word, split_command
 from fleetprompt_agent.language.expressions import ExpressionError
@@ -25,7 +25,7 @@ _READERS: Mapping[str, ReadNamespace] = {
     "mcp": calls.read_mcp,
     "node": calls.read_node,
     "web": calls.read_web,
-    "llm": calls.read_llm,
+    "llm": llm.read,
     "agent": calls.read_agent,
 }
 AGENT_TOOL = r"[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)+/[A-Za-z0-9_.-]+"
