@@ -3,10 +3,11 @@
 A file holds one event row to a line, as JSON by column name. Its last line says what the fold of
 them gives: the `picture` of the run, and the `decisions`, the commands that stand after each event.
 
-    PYTHONPATH=tests/support python -m fleetprompt_testing.golden FOLDER
+    PYTHONPATH=tests/support python -m fleetprompt_testing.golden FOLDER [SCENARIO]
 
-performs every scenario with a real agent and writes its file. Do that for a *new* folder, when the
-format or the semantics change; what lies in the older folders has to be read as it is.
+performs every scenario, or the one, with a real agent and writes its file. Do that for a *new*
+folder when the format or the semantics change, and for a new file when the language grows; what
+lies there already has to be read as it is.
 """
 
 from __future__ import annotations
@@ -189,6 +190,22 @@ outputs:
     return rows_of(_run(folder, text, {"response": "me"}, {"complete": True, "reason": "done"}))
 
 
+def judged(folder: Path) -> list[dict[str, Any]]:
+    """A model's answers: to one question, and to those of a list, two of them open at once."""
+    text = """\
+steps:
+  - id: sort
+    tool: llm:big
+    with: {prompt: "${{ run.id }} spam?", system: Be terse., schema: {enum: [spam, ham]}}
+  - {id: each, for_each: "[1, 2, 3]", max_parallel: 2, command: 'llm prompt="${{ item }}?"'}
+outputs:
+  label: $sort.json
+  sizes: $each.json
+"""
+    sizes = ({"response": {"n": number}} for number in range(3))
+    return rows_of(_run(folder, text, {"response": "ham"}, *sizes))
+
+
 def reopened(folder: Path) -> list[dict[str, Any]]:
     """A failed run that went on from the step that failed."""
     text = """\
@@ -202,14 +219,17 @@ finally:
 
 
 SCENARIOS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
-    scenario.__name__: scenario for scenario in (killed, failed, denied, asked, reopened)
+    scenario.__name__: scenario for scenario in (killed, failed, denied, asked, judged, reopened)
 }
 
 
 def main() -> None:
     target = Path(sys.argv[1])
-    target.mkdir(parents=True)
+    wanted = [name for name in sys.argv[2:] if name in SCENARIOS]
+    target.mkdir(parents=True, exist_ok=bool(wanted))
     for name, scenario in SCENARIOS.items():
+        if wanted and name not in wanted:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             rows = scenario(Path(folder) / name)
         write(target / f"{name}.jsonl", rows)

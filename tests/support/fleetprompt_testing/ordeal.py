@@ -1,8 +1,8 @@
 """A run that is killed at chosen writes of its journal and brought to its end by a person.
 
-The workflow has parallel branches, a retry, a loop, a sub-workflow, a gate, two steps with side
-effects that may not be repeated, and a `finally`. Every step leaves a line in the file `world`:
-what really happened, whoever remembers it.
+The workflow has parallel branches, a retry, a loop, a sub-workflow, a gate, a question to a model,
+two steps with side effects that may not be repeated, and a `finally`. Every step leaves a line in
+the file `world`: what really happened, whoever remembers it.
 """
 
 from __future__ import annotations
@@ -49,8 +49,12 @@ steps:
     needs: [read]
     command: cli sh -c 'echo deploy >> WORLD; echo D'
     approval: {prompt: "Deploy?"}
+  - id: judge
+    needs: [read]
+    tool: llm
+    with: {prompt: "Is ${{ steps.read.text }} good?", schema: {type: boolean}}
   - id: notify
-    needs: [deploy, flaky, each, sub]
+    needs: [deploy, judge, flaky, each, sub]
     command: cli sh -c 'echo notify >> WORLD; echo N'
 finally:
   - id: tidy
@@ -60,6 +64,7 @@ outputs:
   texts: ${{ [steps.read.text, steps.flaky.text, steps.deploy.text, steps.notify.text] }}
   each: $each.json
   part: $sub.json.inner
+  good: $judge.json
 """
 PART = """\
 steps:
@@ -169,6 +174,9 @@ class Ordeal:
             self.questions.append(step)
             happened = self.lines()[LINES[step]] > 0
             decision = {"succeed_with": ONCE[step]} if happened else {"retry": True}
+        elif gate["kind"] == "judgement":
+            assert (gate["prompt"], step) == ("Is R good?", "judge")
+            decision = {"response": True}
         else:
             assert (gate["kind"], step) == ("approval", "deploy")
         answer = agent.call("fp_resume_run", {"token": gate["token"], **decision})
