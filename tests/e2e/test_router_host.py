@@ -260,3 +260,15 @@ def test_workflows_are_no_tools_unless_the_spawner_says_so(workspace: Workspace)
     assert not [tool for tool in offered(agent, "register") if "/wf_" in tool["tool_id"]]
     refused = agent.error("core.tool.call", tool_call("wf_greet"))
     assert refused["code"] == "tool.not_found"
+
+
+def test_a_host_answers_what_a_step_asks_its_model(workspace: Workspace) -> None:
+    workspace.write("w.yaml", "steps:\n  - {id: a, tool: llm, with: {prompt: Spam?}}\n")
+    agent = greeted(workspace)
+    asked = agent.call("core.tool.call", tool_call("fp_run_workflow", {"workflow": "w"}))
+    (gate,) = asked["output"]["gates"]
+    assert (asked["status"], asked["output"]["status"]) == ("succeeded", "waiting")
+    assert (gate["kind"], gate["prompt"]) == ("judgement", "Spam?")
+    answered = {"token": gate["token"], "response": {"spam": True}}
+    ended = agent.call("core.tool.call", tool_call("fp_resume_run", answered))
+    assert ended["output"]["output"] == {"spam": True}

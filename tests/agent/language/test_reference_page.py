@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fleetprompt_agent.language.loader import load_workflow
 from fleetprompt_indexer import vocabulary
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -21,6 +22,13 @@ def test_every_accepted_field_has_a_row_and_no_other(level: vocabulary.Level) ->
         assert (f"`{field.name}`" in TABLES or f"`{field.name}:" in TABLES) == field.supported, (
             field
         )
+
+
+def test_the_workflows_that_it_shows_are_valid() -> None:
+    shown = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert shown
+    for text in shown:
+        load_workflow(text.encode(), format="yaml", file="shown.yaml").raise_if_invalid()
 
 
 def test_the_namespaces_are_those_that_are_accepted() -> None:

@@ -125,7 +125,9 @@ def _random_step(random: Random, index: int, has_sub: bool) -> PlanStep:
         return step(name, index, kind="manual", manual="do it", namespace="", **fields)
     if kind < 0.45:
         fields = {name: fields[name] for name in _OF_JUDGEMENTS & fields.keys()}
-        prompt = f"${{{{ steps.{random.choice(earlier)}.json }}}}?" if earlier else "?"
+        # As in the language, a reference is an edge: what is read has settled.
+        needed = [need.step_id for need in fields["needs"]]
+        prompt = f"${{{{ steps.{random.choice(needed)}.json }}}}?" if needed else "?"
         return judgement(name, index, prompt, **fields)
     if kind < 0.75:
         return effect(name, index, **fields)

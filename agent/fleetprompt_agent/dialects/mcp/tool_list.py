@@ -32,9 +32,9 @@ removes what a model may have done from the record."""
 
 _DESCRIPTIONS = {
     "fp_run_workflow": (
-        "Run a workflow of this project. Returns when the run has ended or waits for a person, or "
-        "after wait_ms with the run's id; then ask fp_get_run. Side effects may need a person's "
-        "approval, which you cannot give."
+        "Run a workflow of this project. Returns when the run has ended or waits for a person or "
+        "for your judgement, or after wait_ms with the run's id; then ask fp_get_run. Side effects "
+        "may need a person's approval, which you cannot give."
     ),
     "fp_resume_run": (
         "Continue an interrupted run, ask a person again about one that waits, or answer a gate "
