@@ -51,6 +51,7 @@ def test_a_side_effect_whose_outcome_was_lost_is_asked_about(
 
 
 @every_write
+@pytest.mark.timeout(3600)  # some sixty runs, each with a death; on a busy machine
 def test_a_kill_at_every_write(undisturbed: tuple[dict[str, Any], Ordeal], tmp_path: Path) -> None:
     expected, calm = undisturbed
     kills: list[tuple[str, ...]] = [
@@ -69,6 +70,7 @@ def test_a_kill_at_every_write(undisturbed: tuple[dict[str, Any], Ordeal], tmp_p
 
 
 @every_write
+@pytest.mark.timeout(3600)
 def test_a_second_kill_while_the_run_is_being_resumed(
     undisturbed: tuple[dict[str, Any], Ordeal], tmp_path: Path
 ) -> None:

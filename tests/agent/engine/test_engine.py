@@ -13,11 +13,12 @@ from fleetprompt_testing.plans import effect, plan, step
 from fleetprompt_agent.engine.engine import Engine, NewRun
 from fleetprompt_agent.engine.journal import Journal
 from fleetprompt_agent.engine.owner import Owner
-from fleetprompt_agent.engine.requests import Asker, cancel_body
+from fleetprompt_agent.engine.requests import Asker, Decide, cancel_body
 from fleetprompt_agent.engine.runner import SLOTS
-from fleetprompt_agent.language.plan import plan_digest
+from fleetprompt_agent.language.plan import Approval, plan_digest
 from fleetprompt_agent.steps.contract import StepOutcome
 from fleetprompt_agent.steps.flow import FlowRunner
+from fleetprompt_protocol.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,5 +160,28 @@ def test_a_queued_step_of_a_cancelled_run_does_not_begin(journal: Journal) -> No
         runner.may_end.set()
         assert (await first).status == "succeeded"
         assert "late" not in runner.acted
+
+    asyncio.run(scenario())
+
+
+def test_an_expired_token_opens_nothing_and_the_run_waits_for_a_new_one(journal: Journal) -> None:
+    async def scenario() -> None:
+        runner = Paused()
+        runner.may_end.set()
+        engine = engine_over(journal, runner)
+        made = plan(effect("act", approval=Approval(expires_s=0)))
+        waiting = await engine.start(new_run(made), ASKER, None, None)
+        ((gate_id, token),) = waiting.tokens.items()
+        with pytest.raises(RequestError) as refused:
+            await engine.decide(
+                "cor", Decide(gate_id, "approve", "token", token), ASKER, None, None
+            )
+        assert refused.value.code == "gate.expired"
+        assert (engine.get("cor").status, runner.acted) == ("waiting", [])
+        new = (await engine.reissue("cor", ASKER)).tokens[gate_id]
+        done = await engine.decide(
+            "cor", Decide(gate_id, "approve", "token", new), ASKER, None, None
+        )
+        assert (done.status, runner.acted) == ("succeeded", ["act"])
 
     asyncio.run(scenario())
