@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -181,6 +182,50 @@ async def test_a_model_that_does_not_answer_in_time_leaves_a_waiting_run(
         answer = {"run_id": run["run_id"], "answer": {"label": "spam"}}
         ended = run_of(await client.call_tool("fp_resume_run", answer))
     assert ended["output"]["label"] == "spam"
+
+
+async def test_a_person_who_was_faster_than_the_model_is_believed(
+    project: McpProject, era: str
+) -> None:
+    call = write(project, SORT)
+
+    def overtaken(_: str) -> str:
+        host = project.agent()
+        (gate,) = host.call("fp_get_run", {"run_id": "", "reissue": True})["gates"]
+        host.call("fp_resume_run", {"token": gate["token"], "response": {"label": "spam"}})
+        return HAM
+
+    async with project.connect(era, sampling_callback=Model(overtaken)) as client:
+        run = run_of(await client.call_tool("fp_run_workflow", call))
+    assert (run["status"], run["output"]["label"]) == ("succeeded", "spam")
+
+
+async def test_a_question_is_shown_while_other_steps_still_run(project: McpProject) -> None:
+    import anyio
+
+    go = project.root / "go"
+    text = SORT.replace("steps:\n", f"steps:\n  - {{id: slow, command: cli cat {go}}}\n", 1)
+    call = write(project, text.replace("  - id: sort\n", "  - id: sort\n    needs: []\n"))
+    os.mkfifo(go)
+    async with project.connect(HANDSHAKE, "--allow-side-effects") as client:
+        run = run_of(await client.call_tool("fp_run_workflow", {**call, "wait_ms": 0}))
+        while not run["gates"]:
+            run = run_of(await client.call_tool("fp_get_run", {"run_id": run["run_id"]}))
+        assert run["status"] == "running"
+        assert ("`answer`" in run["next"], "fp_get_run" in run["next"]) == (True, True)
+        given = {"run_id": run["run_id"], "answer": {"label": "ham"}}
+        ended: dict[str, Any] = {}
+
+        async def answer() -> None:
+            ended.update(run_of(await client.call_tool("fp_resume_run", given)))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(answer)
+            while run["gates"]:
+                run = run_of(await client.call_tool("fp_get_run", {"run_id": run["run_id"]}))
+            assert run["status"] == "running"
+            go.write_bytes(b"")
+    assert (ended["status"], ended["output"]["label"]) == ("succeeded", "ham")
 
 
 async def test_each_item_of_a_list_is_asked_about(project: McpProject, era: str) -> None:

@@ -320,6 +320,8 @@ class _OneCall:
                 usage=judged.usage,
             )  # fmt: skip
         except RequestError as error:
+            if error.code in _DECIDED_MEANWHILE:
+                return await self._start("fp_resume_run", {"run_id": run_id})
             if error.code != "gate.bad_response":
                 raise
             problems = (error.details or {}).get("problems") or [error.message]
@@ -431,6 +433,10 @@ class _OneCall:
             caller=self._caller.channel,
             channel=self._caller.channel,
         )
+
+
+_DECIDED_MEANWHILE = ("run.conflict", "gate.closed")
+"""While the model was being asked, somebody else answered, or the run was cancelled."""
 
 
 def _form_request(question: Question) -> dict[str, Json]:

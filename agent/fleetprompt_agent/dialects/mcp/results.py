@@ -71,9 +71,11 @@ def _told(record: dict[str, Json]) -> dict[str, Json]:
 def _next(run: dict[str, Json], root: Path) -> str | None:
     """What the caller can do now; None when there is nothing to do."""
     run_id = run["run_id"]
+    judgements = [gate for gate in run["gates"] if gate["kind"] == "judgement"]
+    asked = f"{_judgement_wanted(run_id, judgements)} " if judgements else ""
     match run["status"]:
         case "running":
-            return f"The run goes on. Ask fp_get_run with run_id {run_id} how it stands."
+            return asked + f"The run goes on. Ask fp_get_run with run_id {run_id} how it stands."
         case "interrupted":
             return f"Continue it with fp_resume_run and run_id {run_id}."
         case "pending" if run.get("waits_for"):
@@ -86,13 +88,9 @@ def _next(run: dict[str, Json], root: Path) -> str | None:
             pass
         case _:
             return None
-    judgements = [gate for gate in run["gates"] if gate["kind"] == "judgement"]
-    asked = _judgement_wanted(run_id, judgements) if judgements else ""
     if judgements and len(judgements) == len(run["gates"]):
-        return asked
+        return asked.rstrip()
     command = f"fleetprompt approve {run_id} --root {shlex.quote(str(root))}"
-    if asked:
-        asked += " "
     return asked + (
         "The run waits for a person, who decides at a terminal with this command: "
         f"{command} (you cannot decide in their place). If your client can show forms, "
