@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fleetprompt_indexer.catalog_rows import KnownRoot, RootUpdate
 from fleetprompt_indexer.discovery import discover
 from fleetprompt_indexer.names import CONFIG, FOLDER, WORKFLOWS, raw, shown
-from fleetprompt_indexer.reader import packed_signature
+from fleetprompt_indexer.reader import PACK_SIGNATURE, packed_signature
 from fleetprompt_indexer.scan import visit
 
 if TYPE_CHECKING:
@@ -337,7 +337,7 @@ def _is_unchanged(root: KnownRoot) -> bool:
     """Whether every signature is still the one that is known; opens nothing."""
     if root.folders is None or root.is_gone:
         return False
-    lstat, packed = os.lstat, packed_signature
+    lstat, packed, pack = os.lstat, packed_signature, PACK_SIGNATURE
     base = root.path + b"/" + FOLDER
     try:
         folders = packed(lstat(base))
@@ -349,7 +349,11 @@ def _is_unchanged(root: KnownRoot) -> bool:
             return False
         prefix = root.path + b"/"
         for relative, signature in root.files.items():
-            if packed(lstat(prefix + relative)) != signature:
+            status = lstat(prefix + relative)
+            found = pack(
+                status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            )
+            if found != signature:
                 return False
     except (OSError, ValueError):
         return False
@@ -377,4 +381,7 @@ def _entry_signature(entry: Entry, now_ns: int) -> bytes | None:
 
 def is_within(path: bytes, tops: Iterable[bytes]) -> bool:
     """Whether the path is that of one of the folders, or beneath one."""
-    return any(path == top or path.startswith(top.rstrip(b"/") + b"/") for top in tops)
+    for top in tops:  # in the open: it is asked for every root
+        if path == top or path.startswith(top if top == b"/" else top + b"/"):
+            return True
+    return False

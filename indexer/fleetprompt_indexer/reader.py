@@ -31,7 +31,8 @@ _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
-_PACKED = struct.Struct("=QQqqq")
+PACK_SIGNATURE = struct.Struct("=QQqqq").pack
+"""Packs the fields of a `Signature`, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Signature:
 
     def packed(self) -> bytes:
         """The signature as the catalog keeps it."""
-        return _PACKED.pack(self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns)
+        return PACK_SIGNATURE(self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns)
 
     @classmethod
     def of(cls, status: os.stat_result) -> Signature:
@@ -151,7 +152,7 @@ def open_folder_at(folder: int, name: bytes) -> int:
 
 def packed_signature(status: os.stat_result) -> bytes:
     """`Signature.of(status).packed()`, for a hundred thousand files at a time."""
-    return _PACKED.pack(
+    return PACK_SIGNATURE(
         status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
     )
 
