@@ -258,12 +258,27 @@ def test_an_answer_longer_than_the_step_keeps_is_not_consumed(workspace: Workspa
     assert step["error"]["code"] == "output.truncated"
 
 
+def workflow_signal(agent: AgentProcess, what: str) -> dict[str, Any]:
+    """The data of the next signal of this kind."""
+    while (found := notification(agent, "agent.signal"))["type"] != f"fleetprompt.workflow.{what}":
+        pass
+    data: dict[str, Any] = found["data"]
+    return data
+
+
 def test_runs_and_workflow_files_become_signals(workspace: Workspace) -> None:
     agent = greeted(workspace, capabilities=("workflow_signals",))
     workspace.write("w.yaml", "steps:\n  - {id: a, tool: flow:noop}\n")
     found = notification(agent, "agent.signal")
     assert found["type"] == "fleetprompt.workflow.discovered"
     assert found["data"]["workflow_id"] == "w"
+    # A file that is being written may be seen before it is whole, so there may be more signals.
+    workspace.write("other.yaml", "steps: []\n")
+    assert workflow_signal(agent, "discovered")["workflow_id"] == "other"
+    workspace.write("other.yaml", "steps: [ ]\n")
+    assert workflow_signal(agent, "changed")["sha256"] is not None
+    (workspace.root / ".fleetprompt" / "workflows" / "other.yaml").unlink()
+    assert workflow_signal(agent, "removed")["workflow_id"] == "other"
     request = run(agent, call_id="call-2")
     signals: list[dict[str, Any]] = []
     while len(signals) < 2:

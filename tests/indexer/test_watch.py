@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -189,6 +190,48 @@ def test_a_checkout_of_many_files_arrives_as_a_whole(
         follower.until(lambda: len(catalog.entries()) == 2004)
         discovered = [change for change in follower.changes if change.kind == "discovered"]
         assert len(discovered) == 2004
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_a_real_checkout_of_thousands_of_files_ends_in_the_branch(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    repository = tmp_path / "repository"
+    roots = [repository / f"package{number}" for number in range(4)]
+
+    def git(*arguments: str) -> None:
+        own = [
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.com",
+            "-c",
+            "init.defaultBranch=one",
+        ]
+        subprocess.run(["git", *own, *arguments], cwd=repository, check=True, capture_output=True)
+
+    def write(name: str) -> None:
+        for root in roots:
+            folder(root).mkdir(parents=True, exist_ok=True)
+            for number in range(600):
+                (folder(root) / f"w{number}.yaml").write_text(f"name: {name} {number}")
+        git("add", "-A")
+        git("commit", "-qm", name)
+
+    repository.mkdir()
+    git("init", "-q")
+    write("One")
+    git("checkout", "-qb", "two")
+    for root in roots:
+        shutil.rmtree(folder(root))
+    write("Two")
+    with following(catalog, *roots) as follower:
+        assert len(follower.changes) == 2400
+        follower.clear()
+        git("checkout", "-q", "one")
+        follower.until(lambda: len({(c.root, c.relative) for c in follower.changes}) == 2400)
+        follower.until(lambda: len(catalog.search("Two ", limit=1).hits) == 0)
+        assert {item.entry.name.split()[0] for item in catalog.entries()} == {"One"}
 
 
 def test_names_that_are_not_utf_8_do_not_end_the_watch(
