@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
 
 def prepare_streams() -> None:
-    """Let no character that the locale lacks end the command."""
+    """Let no character that the locale lacks, and no stream that is closed, end the command."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest number is free, and the next file that is opened would become the stream.
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

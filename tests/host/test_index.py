@@ -309,6 +309,16 @@ def test_a_watch_ends_when_nobody_reads_it_any_more(watch: Callable[..., Watch])
     assert watching.stderr.read() == ""
 
 
+def test_streams_that_are_closed_do_not_matter(root: Path, environ: dict[str, str]) -> None:
+    write(root, "a", "name: A")
+    for closed in (">&-", "<&- >&-", "2>&- <&-", "<&- >&- 2>&-"):
+        command = f'exec "$0" -P -m fleetprompt index {closed}'
+        done = subprocess.run(
+            ["sh", "-c", command, sys.executable], cwd=root, env=environ, capture_output=True
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
 # Disks
 
 
