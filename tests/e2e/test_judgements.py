@@ -6,20 +6,10 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from fleetprompt_testing.judging import SORT
+
 if TYPE_CHECKING:
     from fleetprompt_testing.workspace import Workspace
-
-SORT = """\
-inputs: {mail: {type: string, default: "buy now"}}
-steps:
-  - id: sort
-    tool: llm:big-1
-    with:
-      system: Be terse.
-      prompt: "Spam? ${{ inputs.mail }}"
-      schema: {type: object, required: [label], properties: {label: {enum: [spam, ham]}}}
-  - {id: use, tool: flow:set, with: {label: $sort.json.label, usage: $sort.usage, by: $sort.actor}}
-"""
 
 EACH = """\
 steps:

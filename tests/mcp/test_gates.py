@@ -324,5 +324,6 @@ async def test_forms_can_be_refused_on_the_command_line(
     if flags:
         assert (run["status"], person.asked, effects(project)) == ("waiting", [], 0)
         assert f"fleetprompt approve {run['run_id']}" in run["next"]
+        assert "show forms" not in run["next"]
     else:
         assert (run["status"], len(person.asked), effects(project)) == ("succeeded", 1, 1)

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fleetprompt_testing.judging import SORT
 from fleetprompt_testing.mcp_project import HANDSHAKE, STATELESS, error_of, run_of
 
 if TYPE_CHECKING:
@@ -15,18 +16,6 @@ if TYPE_CHECKING:
     from mcp import types
 
 pytestmark = pytest.mark.anyio
-
-SORT = """\
-inputs: {mail: {type: string, default: "buy now"}}
-steps:
-  - id: sort
-    tool: llm:big-1
-    with:
-      system: Be terse.
-      prompt: "Spam? ${{ inputs.mail }}"
-      schema: {type: object, required: [label], properties: {label: {enum: [spam, ham]}}}
-  - {id: use, tool: flow:set, with: {label: $sort.json.label, usage: $sort.usage, by: $sort.actor}}
-"""
 
 EACH = """\
 steps:

@@ -233,17 +233,26 @@ def test_cancelling_a_call_that_runs_cancels_the_run(
     assert mcp.answer(request_id)["result"] == {}
 
 
-def test_cancelling_a_call_that_waits_for_a_person_detaches_it(project: McpProject) -> None:
-    project.write("ask.yaml", "steps:\n  - {id: a, command: cli true, approval: required}\n")
+@pytest.mark.parametrize(
+    ("step", "capability", "method"),
+    [
+        ("command: cli true, approval: required", "elicitation", "elicitation/create"),
+        ("command: llm prompt=Spam?", "sampling", "sampling/createMessage"),
+    ],
+)
+def test_cancelling_a_call_that_waits_for_an_answer_detaches_it(
+    project: McpProject, step: str, capability: str, method: str
+) -> None:
+    project.write("ask.yaml", f"steps:\n  - {{id: a, {step}}}\n")
     agent = project.agent()
-    agent.answer(agent.send("initialize", {**INITIALIZE, "capabilities": {"elicitation": {}}}))
+    agent.answer(agent.send("initialize", {**INITIALIZE, "capabilities": {capability: {}}}))
     call = agent.send("tools/call", {"name": "fp_run_workflow", "arguments": {"workflow": "ask"}})
-    form = agent.read_until(lambda m: m.get("method") == "elicitation/create")
+    question = agent.read_until(lambda m: m.get("method") == method)
     agent.write(
         b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d}}\n' % call
     )
     told = agent.read_until(lambda m: m.get("method") == "notifications/cancelled")
-    assert told["params"]["requestId"] == form["id"]
+    assert told["params"]["requestId"] == question["id"]
     assert latest(agent)["status"] == "waiting"
 
 

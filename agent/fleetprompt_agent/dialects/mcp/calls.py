@@ -81,7 +81,8 @@ class ToolCalls:
         """Of the questions that were asked."""
         self.left: set[asyncio.Future[Any]] = set()
         """Tasks whose call was cancelled; they end by themselves."""
-        self._options = options
+        self.options = options
+        """What the spawner lets the client see and do."""
         self._workflows = workflows
 
     async def call(self, caller: Caller, params: dict[str, Json]) -> dict[str, Json]:
@@ -117,9 +118,9 @@ class ToolCalls:
 
     def _workflow_of(self, name: str) -> str | None:
         """The path of the workflow whose tool this is; None for one of our own tools."""
-        if name in offered_tools(self._options):
+        if name in offered_tools(self.options):
             return None
-        if self._options.workflow_tools:
+        if self.options.workflow_tools:
             plan = self._workflows.tools().get(name)
             if plan is not None:
                 return plan.file_path
@@ -418,7 +419,9 @@ class _OneCall:
         return run_result(snapshot, request_id=self._correlation.request_id)
 
     def _shown(self, output: dict[str, Json]) -> dict[str, Json]:
-        return tool_result(without_authority(output, self._agent.root), self._correlation)
+        may_elicit = self._calls.options.elicitation
+        shown = without_authority(output, self._agent.root, may_elicit=may_elicit)
+        return tool_result(shown, self._correlation)
 
     def _asker(self, actor_type: str, actor_id: str) -> Asker:
         ids = self._correlation

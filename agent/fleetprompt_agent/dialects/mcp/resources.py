@@ -48,8 +48,9 @@ _TEMPLATES: list[dict[str, Json]] = [
 class Resources:
     """Answers `resources/*`, and completes ids in the templates."""
 
-    def __init__(self, agent: Agent, workflows: Workflows) -> None:
+    def __init__(self, agent: Agent, workflows: Workflows, *, may_elicit: bool) -> None:
         self._agent = agent
+        self._may_elicit = may_elicit
         self._workflows = workflows
 
     def page(self, params: dict[str, Json]) -> dict[str, Json]:
@@ -100,7 +101,8 @@ class Resources:
                 raise _not_found(uri) from None
             error.details = {**(error.details or {}), "uri": uri}
             raise
-        text = dumps(without_authority(output, self._agent.root)).decode()
+        shown = without_authority(output, self._agent.root, may_elicit=self._may_elicit)
+        text = dumps(shown).decode()
         return {"contents": [{"uri": uri, "mimeType": _MIME, "text": text}]}
 
     def complete(self, template: str, begun: str) -> list[str]:

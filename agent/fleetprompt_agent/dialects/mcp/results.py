@@ -38,14 +38,20 @@ def error_result(error: FleetPromptError, correlation: Correlation | None) -> di
     return result
 
 
-def without_authority(output: dict[str, Json], root: Path) -> dict[str, Json]:
-    """The output without what would let its reader decide, and with how the run goes on."""
+def without_authority(output: dict[str, Json], root: Path, *, may_elicit: bool) -> dict[str, Json]:
+    """The output without what would let its reader decide, and with how the run goes on.
+
+    Args:
+        output: Of one of our tools.
+        root: The workspace, for the command that decides at a terminal.
+        may_elicit: Whether a person may decide in a form of the client at all.
+    """
     shown = dict(output)
     if "run_id" in shown and "steps" in shown and "gates" in shown:
         shown["gates"] = [
             {key: value for key, value in gate.items() if key != "token"} for gate in shown["gates"]
         ]
-        following = _next(shown, root)
+        following = _next(shown, root, may_elicit=may_elicit)
         if following is not None:
             shown["next"] = following
     if isinstance(shown.get("events"), list):
@@ -68,7 +74,7 @@ def _told(record: dict[str, Json]) -> dict[str, Json]:
     return kept
 
 
-def _next(run: dict[str, Json], root: Path) -> str | None:
+def _next(run: dict[str, Json], root: Path, *, may_elicit: bool) -> str | None:
     """What the caller can do now; None when there is nothing to do."""
     run_id = run["run_id"]
     judgements = [gate for gate in run["gates"] if gate["kind"] == "judgement"]
@@ -91,10 +97,15 @@ def _next(run: dict[str, Json], root: Path) -> str | None:
     if judgements and len(judgements) == len(run["gates"]):
         return asked.rstrip()
     command = f"fleetprompt approve {run_id} --root {shlex.quote(str(root))}"
-    return asked + (
+    asked += (
         "The run waits for a person, who decides at a terminal with this command: "
-        f"{command} (you cannot decide in their place). If your client can show forms, "
-        f"fp_resume_run with run_id {run_id} asks the person again."
+        f"{command} (you cannot decide in their place)."
+    )
+    if not may_elicit:
+        return asked
+    return (
+        f"{asked} If your client can show forms, fp_resume_run with run_id {run_id} asks the "
+        "person again."
     )
 
 

@@ -50,7 +50,7 @@ class Surface:
         self._workflows = Workflows(agent)
         self._calls = ToolCalls(agent, options, self._workflows, is_ending)
         self._prompts = Prompts(self._workflows)
-        self._resources = Resources(agent, self._workflows)
+        self._resources = Resources(agent, self._workflows, may_elicit=options.elicitation)
 
     async def list_tools(self, _: Caller, params: dict[str, Json]) -> dict[str, Json]:
         """Our own tools, then the workflows that are tools."""
