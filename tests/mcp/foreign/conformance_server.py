@@ -150,6 +150,7 @@ class FixtureSurface(Surface):
     async def list_tools(self, caller: Caller, params: dict[str, Json]) -> dict[str, Json]:
         listed = await super().list_tools(caller, params)
         names = [*CONTENT, *FORMS, *CHANGES, "test_error_handling", "test_tool_with_progress"]
+        names.append("test_sampling")
         names += [f"test_input_required_result_{name}" for name in ROUNDS]
         listed["tools"] += [
             {"name": name, "description": "A fixture.", "inputSchema": {"type": "object"}}
@@ -181,6 +182,8 @@ class FixtureSurface(Surface):
             return {"content": [text("done")]}
         if name in FORMS:
             return await self._elicit(caller, params)
+        if name == "test_sampling":
+            return await self._sample(caller, params)
         rounds = ROUNDS.get(name.removeprefix("test_input_required_result_"))
         if rounds is not None and name.startswith("test_input_required_result_"):
             return self._rounds(caller, params, rounds)
@@ -195,6 +198,14 @@ class FixtureSurface(Surface):
         message = (params.get("arguments") or {}).get("message", "Please fill in")
         answer = await caller.elicit(message, schema, 20)
         return {"content": [text(f"User response: {json.dumps(answer)}")]}
+
+    async def _sample(self, caller: Caller, params: dict[str, Json]) -> dict[str, Json]:
+        if caller.sample is None:
+            return {"content": [text("This client samples nothing.")], "isError": True}
+        asked = sampling((params.get("arguments") or {}).get("prompt", "Hello"))["params"]
+        answer = await caller.sample(asked, 20)
+        words = answer["content"]["text"] if answer is not None else "nothing"
+        return {"content": [text(f"LLM response: {words}")]}
 
     def _rounds(
         self, caller: Caller, params: dict[str, Json], rounds: list[dict[str, Json]]
