@@ -6,8 +6,8 @@ Takes every .yaml, .yml and .json file beneath the directories (package trees, c
 content once, as a workflow file of scratch repositories in a temporary directory, and indexes
 these. Then compiles each as the agent does before a run. Prints how many files of each kind were
 refused, by code, and fails when one was lost, raised, took longer than a second, was refused by the
-index and not by the agent, was read by lines as something else than by libyaml, or is said to be
-fit to run without having steps.
+index and not by the agent, was read as plain but as something else than by the walk, or is said to
+be fit to run without having steps.
 """
 
 from __future__ import annotations
@@ -116,15 +116,15 @@ def main() -> int:
             faults.append(f"{path}: the index says {code}, the agent {errors[:3]}")
         counts[kind, code, "" if code else (errors or ["fit to run"])[0]] += 1
         text, problems = decode(data)
-        head = plain_head(text) if format_ == "yaml" and not problems else None
+        head = plain_head(text, format=format_) if not problems else None
         if head is not None:
             plain[kind] += 1
-            walked = walk_events(text, [], format="yaml")
+            walked = walk_events(text, [], format=format_)
             if walked.problems or repr(walked.values) != repr(head.values):
-                faults.append(f"{path} is read by lines as something else")
+                faults.append(f"{path} is read as something else")
     for kind in sorted({kind for kind, _, _ in counts}):
         total = sum(count for found, count in counts.items() if found[0] == kind)
-        print(f"\n{kind}: {total:,}, of which {plain[kind]:,} are read by lines")
+        print(f"\n{kind}: {total:,}, of which {plain[kind]:,} are read as plain")
         rows = sorted((item for item in counts.items() if item[0][0] == kind), key=lambda i: -i[1])
         for (_, code, later), count in rows:
             print(f"  {count:>6,}  {code or f'listed; for a run: {later}'}")

@@ -5,7 +5,7 @@ keys or tags) and builds only the values that the index wants. Memory is bound b
 length: nothing is expanded. It never raises for any content.
 
 The loop is written flat, with its state in local variables: it runs for every file of a scan that
-`plain_lines` cannot read.
+`plain_lines` or `plain_json` cannot read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from yaml import YAMLError
 
 from fleetprompt_indexer.display import display
 from fleetprompt_indexer.events import decode, open_parser, syntax_problem
+from fleetprompt_indexer.plain_json import read_plain_json
 from fleetprompt_indexer.plain_lines import read_plain_lines
 from fleetprompt_indexer.problem import Problem, Refused
 from fleetprompt_indexer.scalars import NumberError, read_plain
@@ -75,15 +76,14 @@ def walk(data: bytes, *, format: Format) -> Head:  # noqa: A002  # the word user
     text, problems = decode(data)
     if problems and problems[0].severity == "error":
         return Head(problems=tuple(problems))
-    head = plain_head(text) if format == "yaml" and not problems else None
+    head = plain_head(text, format=format) if not problems else None
     return head or walk_events(text, problems, format=format)
 
 
-def plain_head(text: str) -> Head | None:
-    """What `walk_events` finds in a plain and sound text of YAML; None when it is to be asked."""
-    values = read_plain_lines(
-        text, wanted=WANTED, step_lists=_STEP_LISTS, wanted_of_step=WANTED_OF_STEP
-    )
+def plain_head(text: str, *, format: Format = "yaml") -> Head | None:  # noqa: A002
+    """What `walk_events` finds in a plain and sound text; None when it is to be asked."""
+    read = read_plain_json if format == "json" else read_plain_lines
+    values = read(text, wanted=WANTED, step_lists=_STEP_LISTS, wanted_of_step=WANTED_OF_STEP)
     return Head(values) if values is not None else None
 
 

@@ -1,10 +1,11 @@
-"""Reading plain YAML by lines: what is read means what the walk says, the rest is left to it."""
+"""Reading plain YAML and JSON: what is read means what the walk says, the rest is left to it."""
 
 from __future__ import annotations
 
+import json
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -13,16 +14,19 @@ from hypothesis import strategies as st
 from fleetprompt_indexer.events import decode
 from fleetprompt_indexer.walker import Head, plain_head, walk, walk_events
 
+if TYPE_CHECKING:
+    from fleetprompt_indexer.events import Format
+
 ROOT = Path(__file__).parents[2]
 
 
-def agree(text: str) -> bool:
-    """Whether the text is read by lines; when it is, the walk says the same and finds nothing."""
-    head = plain_head(text)
+def agree(text: str, format: Format = "yaml") -> bool:  # noqa: A002  # the word users know
+    """Whether the text is read; when it is, the walk says the same and finds nothing."""
+    head = plain_head(text, format=format)
     if head is None:
         return False
     decoded, problems = decode(text.encode())
-    walked = walk_events(decoded, problems, format="yaml")
+    walked = walk_events(decoded, problems, format=format)
     assert (repr(head.values), walked.problems) == (repr(walked.values), ()), text
     return True
 
@@ -155,3 +159,54 @@ def test_a_file_with_a_few_changes_means_what_the_walk_says(data: st.DataObject)
         more = data.draw(st.sampled_from(["", *" \n:#-[]{},'\"|>&*!%@`?~.\\a0", ": ", " #", "- "]))
         text = text[:at] + more + text[at + cut :]
     agree(text)
+
+
+# JSON
+
+_WORDS = st.sampled_from(
+    ["a", "b", "id", "command", "steps", "inputs", "name", "finally", "<<", ""]
+)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | _WORDS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(value=st.dictionaries(_WORDS, _JSON, max_size=6), is_ascii=st.booleans())
+def test_any_json_means_what_the_walk_says(value: dict[str, Any], is_ascii: bool) -> None:
+    agree(json.dumps(value, ensure_ascii=is_ascii), "json")
+
+
+@given(data=st.data())
+def test_json_with_a_few_changes_means_what_the_walk_says(data: st.DataObject) -> None:
+    text = _PLAIN_JSON
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(text)))
+        cut = data.draw(st.integers(0, 3))
+        more = data.draw(st.sampled_from(["", *' \n:[]{},"\\a0.-+e\t\x1b\xa0', "NaN", "1e999"]))
+        text = text[:at] + more + text[at + cut :]
+    agree(text, "json")
+
+
+_PLAIN_JSON = """{"id": "x", "name": 12, "version": 1.10, "description": null, "type": true,
+ "inputs": {"a": {"default": 1.50, "required": false}, "b": [1, [2, {"c": 9e400}], 123456789012345678901]},
+ "steps": [{"id": 1, "command": ["a", 2], "with": {"x": 1}}, [{"id": "y"}], 3, true, null],
+ "finally": {"id": 1}, "outputs": {"o": "$x.text"}, "other": {"steps": [1]}}"""  # noqa: E501
+
+
+def test_plain_json_is_read() -> None:
+    assert agree(_PLAIN_JSON, "json")
+    assert agree(json.dumps({"a": "é 🚀 \u2028"}, ensure_ascii=False), "json")
+    assert agree("{}", "json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "1", '{"a": 1, "a": 2}', '{"a": NaN}', '{"a": "\\u00e9"}', '{"a": 1,}'),
+        *('{"a": ' + "[" * 30 + "]" * 30 + "}", '{"a": "' + "x" * 16_000 + '"}', '\ufeff{"a": 1}'),
+    ],
+)
+def test_what_is_not_plain_json_is_left_to_the_walk(text: str) -> None:
+    assert plain_head(text, format="json") is None
