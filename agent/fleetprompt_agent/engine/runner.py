@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from itertools import islice
 from typing import TYPE_CHECKING, assert_never
 
 from fleetprompt_agent.engine import requests, tokens
@@ -170,6 +171,7 @@ class Runner:
         self._turn_due = False
         if not self._may_run() and not self._stopping:
             return
+        self._feed_starved()
         runs, self._dirty = [run for run in self._dirty.values() if run.error is None], {}
         for run in runs:
             try:
@@ -189,9 +191,9 @@ class Runner:
             self.wake_all()
 
     def _feed_starved(self) -> None:
-        """A slot is free: the runs that wait for one are looked at in the next turn."""
-        self._dirty.update(self._starved)
-        self._starved.clear()
+        """Look again at as many of the runs that wait for a slot as there are free ones."""
+        for run_id in list(islice(self._starved, max(0, SLOTS - self._acting))):
+            self._dirty[run_id] = self._starved.pop(run_id)
 
     async def turned(self, run: ActiveRun) -> None:
         """Wait until the run has been through a turn, or was let go."""
@@ -489,7 +491,6 @@ class Runner:
         run.tasks.pop(path, None)
         run.arrived.append(Arrived(path, request.attempt, end))
         self._acting -= 1
-        self._feed_starved()
         if self._acting or self._turn_due:
             self.wake(run)
             return
