@@ -177,3 +177,16 @@ def test_a_call_returns_at_wait_ms_and_the_run_goes_on(workspace: Workspace) -> 
     assert result["status"] == "running"
     assert agent.call("fp_get_run", {"run_id": result["run_id"]})["status"] == "running"
     assert agent.call("fp_cancel_execution", {"run_id": result["run_id"]})["accepted"] is True
+
+
+def test_a_list_says_what_was_validated_while_the_file_stays(workspace: Workspace) -> None:
+    workspace.write("w.yaml", "steps:\n  - {id: a, tool: flow:noop}\n")
+    assert workspace.command("index").returncode == 0
+    agent = workspace.agent()
+    (listed,) = agent.call("fp_list_workflows")["workflows"]
+    assert listed["status"] == "unvalidated"
+    assert agent.call("fp_validate_workflow", {"workflow": "w"})["valid"] is True
+    (listed,) = agent.call("fp_list_workflows", {"status": "valid"})["workflows"]
+    assert listed["workflow_id"] == "w"
+    workspace.write("w.yaml", "steps:\n  - {id: b, tool: flow:noop}\n")
+    assert agent.call("fp_list_workflows", {"status": "valid"})["workflows"] == []

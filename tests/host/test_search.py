@@ -37,6 +37,12 @@ def other(root: Path, tmp_path: Path, fleetprompt: Command) -> Path:
     return tmp_path / "other"
 
 
+def statuses(fleetprompt: Command) -> dict[str, str]:
+    """What `fleetprompt list` says of each workflow."""
+    listed = json.loads(fleetprompt("list", "--json").stdout)["workflows"]
+    return {item["workflow_id"]: item["status"] for item in listed}
+
+
 def found(fleetprompt: Command, *arguments: str) -> list[str]:
     done = fleetprompt("search", *arguments, "--json")
     hits = [item["workflow_id"] for item in json.loads(done.stdout)["workflows"]]
@@ -108,9 +114,11 @@ def test_what_was_validated_is_found_by_its_status_until_it_changes(
     assert found(fleetprompt, "--status", "invalid") == ["broken", "release"]
     listed = json.loads(fleetprompt("search", "deploy", "--json").stdout)["workflows"]
     assert (listed[0]["status"], len(listed[0]["digest"])) == ("valid", 64)
+    assert statuses(fleetprompt) == {"deploy": "valid", "release": "invalid", "broken": "invalid"}
     file.write_text("description: Ships\nsteps: []\n")
     assert fleetprompt("validate", "deploy").returncode == 2
     assert found(fleetprompt, "--status", "valid") == ["deploy"], "the catalog knows no other bytes"
+    assert statuses(fleetprompt)["deploy"] == "unvalidated", "a list looks at the file"
     fleetprompt("index")
     assert found(fleetprompt, "--status", "unvalidated") == ["deploy"]
 

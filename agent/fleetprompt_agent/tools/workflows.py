@@ -21,11 +21,15 @@ Json = Any
 
 
 async def fp_list_workflows(call: Call, given: ListWorkflowsInput) -> dict[str, Json]:
-    """The catalog's entries, in the order of their paths."""
+    """The root's entries, in the order of their paths, with what validation found of them."""
+    from fleetprompt_agent.state_dir import state_dir_path
+    from fleetprompt_indexer.listing import listed_entries
+
+    listed = listed_entries(call.agent.scan(), state_dir_path() / "catalog.db")
     words = (given.query or "").casefold().split()
     entries = [
         entry
-        for entry in (item.to_json() for item in call.agent.scan().entries)
+        for entry in (item.to_json() for item in listed)
         if (given.status is None or entry["status"] == given.status)
         and all(word in _searched(entry) for word in words)
     ]

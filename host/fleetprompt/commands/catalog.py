@@ -1,4 +1,4 @@
-"""`list`: what a repository holds, from its files alone; no agent is spawned."""
+"""`list`: what a repository holds, from its files and the catalog; no agent is spawned."""
 
 from __future__ import annotations
 
@@ -24,18 +24,21 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
+    from fleetprompt_agent.state_dir import state_dir_path
+    from fleetprompt_indexer.listing import listed_entries
     from fleetprompt_indexer.scan import scan_root
 
     report = scan_root(chosen_root(options.root))
+    entries = listed_entries(report, state_dir_path() / "catalog.db")
     if options.json:
         write_json(
             {
-                "workflows": [entry.to_json() for entry in report.entries],
+                "workflows": [entry.to_json() for entry in entries],
                 "problems": [problem.to_json() for problem in report.refusals],
             }
         )
         return ExitCode.SUCCEEDED
-    if not report.entries:
+    if not entries:
         write_lines([f"No workflows in {report.root}/.fleetprompt/workflows."], sys.stderr)
     columns = (
         Column("WORKFLOW", least=12),
@@ -43,7 +46,7 @@ def _list(options: argparse.Namespace) -> int:
         Column("STATUS"),
         Column("ABOUT", least=12),
     )
-    rows = [_row(entry) for entry in report.entries]
+    rows = [_row(entry) for entry in entries]
     write_lines(table_lines(columns, rows, width_of(sys.stdout), stdout_style()))
     write_lines(
         [f"{problem.file}: {problem.message} ({problem.code})" for problem in report.refusals],
