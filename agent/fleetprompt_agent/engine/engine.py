@@ -444,13 +444,21 @@ class Engine:
         """Take the run's lease and drive it.
 
         Raises:
-            RequestError: `run.conflict`: somebody else drives it.
+            RequestError: `run.conflict`: somebody else drives it, or has just brought it to its
+                end.
         """
         if self._is_stopping:
             raise RequestError("run.conflict", "The agent is stopping; ask again.", retryable=True)
         with self.journal.transaction(durable=True):
             epoch = self.journal.acquire(run_id, self._owner)
             state = fold(run_id, self.journal.load(run_id))
+            # Whoever was asked looked before it had the lease: the end may have come in between.
+            if state.ended != (None if then is None else "failed"):
+                raise RequestError(
+                    "run.conflict",
+                    f"Run {run_id} has just been brought to its end elsewhere: "
+                    f"it is {_folded_status(state)}.",
+                )
             body = LeaseTaken(self._owner.to_text(), epoch)
             if then is not None:
                 self._join_group(state.plan, run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ from fleetprompt_agent.steps.flow import FlowRunner
 from fleetprompt_protocol.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from fleetprompt_agent.engine.active import Progress as HowFar
@@ -70,6 +72,19 @@ class Watcher:
 def journal(tmp_path: Path) -> Iterator[Journal]:
     with closing(Journal(tmp_path / "journal.db")) as journal:
         yield journal
+
+
+class Late(Journal):
+    """A journal whose user is overtaken, once, just before a transaction."""
+
+    overtake: Callable[[], None] | None = None
+
+    def transaction(self, *, durable: bool = False) -> AbstractContextManager[None]:
+        overtake, self.overtake = self.overtake, None
+        if overtake is not None:
+            with ThreadPoolExecutor() as elsewhere:
+                elsewhere.submit(overtake).result()
+        return super().transaction(durable=durable)
 
 
 def engine_over(journal: Journal, runner: Paused) -> Engine:
@@ -123,6 +138,32 @@ def test_a_stop_before_a_step_has_begun_leaves_it_to_be_resumed(journal: Journal
         await again.stop()
 
     asyncio.run(scenario())
+
+
+def test_a_run_that_ended_elsewhere_in_the_meantime_is_not_taken_up_again(journal: Journal) -> None:
+    async def interrupt() -> None:
+        engine = engine_over(journal, Paused())
+        watcher = Watcher("step.started", lambda: asyncio.ensure_future(engine.stop()))
+        await engine.start(new_run(plan(effect("act", idempotent=True))), ASKER, watcher, None)
+
+    async def end() -> None:
+        with closing(Journal(journal.path)) as other:
+            runner = Paused()
+            runner.may_end.set()
+            ended = await engine_over(other, runner).resume("cor", ASKER, None, None)
+            assert ended.status == "succeeded"
+
+    async def come_late() -> None:
+        with closing(Late(journal.path)) as late:
+            late.overtake = lambda: asyncio.run(end())
+            runner = Paused()
+            seen = await engine_over(late, runner).resume("cor", ASKER, None, None)
+            assert (seen.status, runner.acted) == ("succeeded", [])
+
+    asyncio.run(interrupt())
+    asyncio.run(come_late())
+    leases = [event for event in journal.load("cor") if event.body.type == "lease.taken"]
+    assert len(leases) == 2
 
 
 def test_the_runs_of_a_process_share_its_slots(journal: Journal) -> None:
