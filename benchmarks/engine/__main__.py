@@ -52,6 +52,7 @@ LINES = (
     Line("step with side effect, synced", "chain_fsync", 100, 100, "floor_chain_fsync", 0.30),
     Line("floor: 100 at once, two commits", "floor_fan_out", 100, 1),
     Line("fan-out of 100, whole run", "fan_out", 100, 1, "floor_fan_out", 6.0),
+    Line("the same, steps that wait for nothing", "fan_out_instant", 100, 1, "floor_fan_out"),
     Line("1,000 runs of 5 steps, one step", "many_runs", 1000, 5000, "floor_chain"),
     Line("for_each of 100, one item", "each", 100, 100),
     Line("for_each of 1,000, one item", "each", 1000, 1000),

@@ -103,6 +103,10 @@ async def fan_out(folder: Path, count: int) -> Clock:
     return await _ours(folder, plans.fan_out(count), AwaitedRunner())
 
 
+async def fan_out_instant(folder: Path, count: int) -> Clock:
+    return await _ours(folder, plans.fan_out(count), FlowRunner())
+
+
 async def each(folder: Path, count: int) -> Clock:
     return await _ours(folder, plans.each(), AwaitedRunner(), items=count)
 
@@ -196,7 +200,7 @@ async def floor_resume(folder: Path, count: int) -> Clock:
 WORKLOADS: dict[str, Callable[[Path, int], Awaitable[Clock]]] = {
     work.__name__: work
     for work in (
-        chain, chain_instant, chain_fsync, fan_out, each, many_runs, resume,
+        chain, chain_instant, chain_fsync, fan_out, fan_out_instant, each, many_runs, resume,
         floor_chain, floor_chain_fsync, floor_fan_out, floor_resume,
     )
 }  # fmt: skip
