@@ -144,7 +144,8 @@ class RouterDialect:
                 watching.cancel()
 
     async def _register(self, peer: Peer) -> None:
-        self._offered = self._workflow_descriptions()
+        # Compiling hundreds of workflows takes seconds, in which others are to be answered.
+        self._offered = await asyncio.to_thread(self._workflow_descriptions)
         tools = [*_descriptions(), *self._offered.values()]
         await self._tell_of_tools(peer, "register", {"tools": tools, "replace": True})
 
@@ -174,7 +175,8 @@ class RouterDialect:
 
     async def _offer_again(self, peer: Peer) -> None:
         """Register the workflow tools that are new or changed, and withdraw those that are gone."""
-        offered, self._offered = self._offered, self._workflow_descriptions()
+        now = await asyncio.to_thread(self._workflow_descriptions)
+        offered, self._offered = self._offered, now
         new = [tool for name, tool in self._offered.items() if offered.get(name) != tool]
         gone = [tool_id for tool_id in offered if tool_id not in self._offered]
         if gone:
