@@ -1,4 +1,4 @@
-"""What has to be in order for workflows to run here: checks that change nothing but caches."""
+"""What has to be in order for workflows to run here; looking changes no repository and no run."""
 
 from __future__ import annotations
 

@@ -167,11 +167,14 @@ class RouterDialect:
         from fleetprompt_agent.dialects.signals import tell_of_workflows
 
         chain = new_id()
-        async for changes in workflow_changes(self._agent):
-            if is_told:
-                tell_of_workflows(changes, peer, chain)
-            await self._offer_again(peer)
-            await peer.writable()
+        try:
+            async for changes in workflow_changes(self._agent):
+                if is_told:
+                    tell_of_workflows(changes, peer, chain)
+                await self._offer_again(peer)
+                await peer.writable()
+        except Exception as fault:
+            log.error("router.not_following", exc_info=fault)
 
     async def _offer_again(self, peer: Peer) -> None:
         """Register the workflow tools that are new or changed, and withdraw those that are gone."""
