@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 # The tests start the agent a thousand times: Python may keep what it compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-node test-mcp crash check format lint types fuzz simulate bench-engine lock clean setup
+.PHONY: help demo test test-node test-mcp crash check format lint types fuzz fuzz-wire simulate bench-engine lock clean setup
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ test-mcp: $(STAMP) tests/mcp/foreign/node/node_modules/.installed ## Serve MCP c
 
 crash: $(STAMP) ## Kill a real agent before and after every write of its journal (minutes)
 	CRASH=all $(BIN)/python -m pytest -n auto tests/crash
+
+fuzz-wire: $(STAMP) ## Send FUZZ_REQUESTS (20,000) odd requests in each dialect to real agents
+	FUZZ_REQUESTS=$(or $(FUZZ_REQUESTS),20000) $(BIN)/python -m pytest -n auto --timeout 3000 tests/e2e/test_hostile_host.py
 
 fuzz: $(STAMP) ## Compare 20,000 generated expressions with Google's CEL
 	$(BIN)/python tests/agent/language/fuzz_cel.py --seed 1 --cases 20000

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fleetprompt_testing.survivors import survivors, wait_until_gone
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fleetprompt_testing.workspace import AgentProcess, Workspace
 
 
@@ -20,35 +23,6 @@ def fifo(path: Path) -> Path:
 def release(path: Path) -> None:
     """Let the step that reads the pipe go on."""
     path.write_bytes(b"go\n")
-
-
-def survivors(mark: str) -> list[int]:
-    """Pids of live processes whose environment holds the mark."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            if state not in "ZX" and mark.encode() in (entry / "environ").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return [pid for pid in found if pid != os.getpid()]
-
-
-def wait_until_gone(mark: str) -> None:
-    """Wait for the kernel to tell the end of each process, one after the other."""
-    for pid in survivors(mark):
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        import select
-
-        assert select.select([descriptor], [], [], 30)[0], f"process {pid} lives on"
-        os.close(descriptor)
-    assert survivors(mark) == []
 
 
 def test_a_killed_run_resumes_without_running_finished_steps_again(workspace: Workspace) -> None:

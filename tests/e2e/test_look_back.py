@@ -314,6 +314,20 @@ def test_only_runs_that_have_ended_are_forgotten(workspace: Workspace) -> None:
     assert left == {"waiting", "interrupted", "running"}
 
 
+def test_two_who_forget_the_same_runs_at_once_are_both_answered(workspace: Workspace) -> None:
+    workspace.write("w.yaml", "steps: [{id: a, tool: flow:noop}]\n")
+    agent = workspace.agent()
+    for _ in range(8):
+        agent.call("fp_run_workflow", {"workflow": "w"})
+    asked = [agent.send("fp_prune_runs", {"older_than_s": 0}) for _ in range(3)]
+    answers: dict[int, Any] = {}
+    while len(answers) < len(asked):
+        message = agent.read()
+        answers[message["id"]] = message["result"]
+    assert sum(answer["pruned"] for answer in answers.values()) == 8
+    assert all(answer["unreadable"] == [] for answer in answers.values())
+
+
 def test_young_runs_stay_unless_there_is_too_much(workspace: Workspace) -> None:
     workspace.write("w.yaml", "steps: [{id: a, tool: flow:noop}]\n")
     agent = workspace.agent()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fleetprompt_testing.survivors import survivors
 
 if TYPE_CHECKING:
     from fleetprompt_testing.workspace import AgentProcess, Workspace
@@ -59,21 +60,6 @@ def wait_for_lines(path: Path, count: int) -> None:
             return
         select.select([], [], [], 0.01)
     pytest.fail(f"{path} has not {count} lines")
-
-
-def survivors(mark: str) -> list[int]:
-    """Pids of live processes whose environment holds the mark."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            if state not in "ZX" and mark.encode() in (entry / "environ").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
 
 
 def assert_orderly(workspace: Workspace, agent: AgentProcess, *, effects: str = "x\n") -> None:

@@ -189,6 +189,17 @@ def test_bad_messages_are_refused_and_the_next_one_is_served(mcp: AgentProcess) 
     assert mcp.answer(mcp.send("ping"))["result"] == {}
 
 
+def test_parameters_of_another_shape_are_named(mcp: AgentProcess) -> None:
+    for params, said in (
+        ({"name": "fp_list_workflows", "arguments": "{}"}, "arguments: must be an object"),
+        ({"arguments": {}}, "name: is required"),
+        (None, "name: is required"),
+    ):
+        error = mcp.answer(mcp.send("tools/call", params))["error"]
+        assert said in error["message"]
+        assert (error["code"], error["data"]["code"]) == (-32602, "protocol.invalid_params")
+
+
 BLOCKED = "steps:\n  - {{id: block, command: cli cat {gate}}}\n  - {{id: after, tool: flow:noop}}\n"
 
 

@@ -149,6 +149,15 @@ async def test_wrong_arguments_are_errors_that_a_model_can_repair(project: McpPr
                 assert word not in text
 
 
+async def test_an_error_names_the_tool_that_helps_and_moves_no_cursor(project: McpProject) -> None:
+    async with project.connect(STATELESS) as client:
+        result = await client.call_tool("fp_run_workflow", {"workflow": "\x1b[2J\u202e"})
+        text = json.loads(text_of(result))
+        assert "fp_list_workflows" in text["next"]
+        assert r"\x1b[2J\u202e" in text["error"]["message"]
+        assert "\x1b" not in text["error"]["message"]
+
+
 async def test_an_unknown_tool_is_an_error_of_the_protocol(project: McpProject) -> None:
     from mcp import MCPError
 

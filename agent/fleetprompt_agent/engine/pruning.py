@@ -75,7 +75,8 @@ async def prune(
             except JournalError as error:
                 if error.code not in ("journal.corrupt", "journal.version"):
                     raise
-                pruned.unreadable.append(row.run_id)
+                if engine.journal.get_run(row.run_id) is not None:
+                    pruned.unreadable.append(row.run_id)
                 continue
             if ended_ms is not None:
                 ended.append(EndedRun(row, ended_ms, sizes.get(row.run_id, 0)))
@@ -105,10 +106,10 @@ def _ended_ms(engine: Engine, run_id: str) -> int | None:
 
 
 def _forget(engine: Engine, run: EndedRun) -> bool:
-    """Whether the run is gone: it may have been reopened since it was looked at."""
+    """Whether it was: since it was looked at, others may have reopened or forgotten it."""
     run_id = run.row.run_id
     with engine.journal.transaction():
-        if _ended_ms(engine, run_id) != run.ended_ms:
+        if engine.journal.get_run(run_id) is None or _ended_ms(engine, run_id) != run.ended_ms:
             return False
         engine.journal.delete_run(run_id)
     return True

@@ -19,6 +19,7 @@ from fleetprompt_protocol.frames import MAX_FRAME_BYTES, FrameDecoder, FrameFaul
 from fleetprompt_protocol.log import get_logger
 from fleetprompt_protocol.outbox import Outbox
 from fleetprompt_protocol.peer import MARK_BYTES, MAX_IN_FLIGHT, STALL_S
+from fleetprompt_protocol.rpc_error import to_rpc_error
 from fleetprompt_protocol.wire import dumps, is_request_id, loads, peek
 
 if TYPE_CHECKING:
@@ -220,9 +221,12 @@ class McpConnection:
             cancelled = message["params"].get("requestId")
             if is_request_id(cancelled):
                 self._forget(cancelled)  # it gets no answer any more
-        if not await server.take(message) and is_request:
-            self._forget(message["id"])
-            self._refuse(message["id"], -32600, _not_a_request())
+        try:
+            await server.take(message)
+        except FleetPromptError as error:
+            if is_request:
+                self._forget(message["id"])
+                self._refuse(message["id"], to_rpc_error(error)["code"], error)
         await self._outbox.wait_not_full()
         while len(self._in_flight) >= MAX_IN_FLIGHT:
             self._changed.clear()
@@ -270,5 +274,5 @@ def _error(request_id: Json, number: int, error: FleetPromptError) -> dict[str, 
     }
 
 
-def _not_a_request(hint: str = "It must be a JSON-RPC 2.0 message.") -> ProtocolError:
+def _not_a_request(hint: str) -> ProtocolError:
     return ProtocolError("protocol.invalid_request", f"This is not a request of MCP. {hint}")

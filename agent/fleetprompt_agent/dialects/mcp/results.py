@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.dialects.mcp.caller import META_PREFIX
+from fleetprompt_protocol.redaction import escape_controls
 from fleetprompt_protocol.wire import dumps
 
 if TYPE_CHECKING:
@@ -30,12 +31,29 @@ def tool_result(output: dict[str, Json], correlation: Correlation) -> dict[str, 
     }
 
 
+_REMEDIES = {
+    "workflow.not_found": "fp_list_workflows has the ids and paths of all workflows.",
+    "workflow.invalid": "Mend the file as details.diagnostics say, then call again.",
+    "run.not_found": "fp_get_run without run_id shows the latest run.",
+    "inputs.invalid": "fp_describe_workflow has the schema of the inputs.",
+}
+"""By code: what a model can do next where the message speaks to a person at a terminal."""
+
+
 def error_result(error: FleetPromptError, correlation: Correlation | None) -> dict[str, Json]:
     """An error that the model can act on: what happened and what to do next."""
-    result: dict[str, Json] = {"content": [_text({"error": error.to_data()})], "isError": True}
+    output: dict[str, Json] = {"error": shown_error(error)}
+    if error.code in _REMEDIES:
+        output["next"] = _REMEDIES[error.code]
+    result: dict[str, Json] = {"content": [_text(output)], "isError": True}
     if correlation is not None:
         result["_meta"] = _meta(correlation)
     return result
+
+
+def shown_error(error: FleetPromptError) -> dict[str, Json]:
+    """The error as data; what it quotes cannot move a cursor or turn the text around."""
+    return {**error.to_data(), "message": escape_controls(error.message)}
 
 
 def without_authority(output: dict[str, Json], root: Path, *, may_elicit: bool) -> dict[str, Json]:

@@ -31,10 +31,11 @@ with cheaper_import():
 
 from fleetprompt_agent.dialects.mcp.caller import Caller, client_name
 from fleetprompt_agent.dialects.mcp.changes import Changes
+from fleetprompt_agent.dialects.mcp.results import shown_error
 from fleetprompt_agent.dialects.mcp.surface import INSTRUCTIONS
-from fleetprompt_protocol.errors import FleetPromptError
+from fleetprompt_protocol.errors import FleetPromptError, ProtocolError
 from fleetprompt_protocol.log import get_logger
-from fleetprompt_protocol.rpc_error import internal_error, new_ref
+from fleetprompt_protocol.rpc_error import internal_error, invalid_params, new_ref
 from fleetprompt_protocol.version import __version__
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class McpServer:
         self._session: ServerSession | None = None
         """Of a connection of the handshake era: the way to tell it of changes."""
         self._changes = Changes(agent, self.tell_of_changes)
+        self._params_types: dict[str, type[BaseModel]] = {}
+        """Of the methods that our surface answers."""
         self._send, self._receive = anyio.create_memory_object_stream[SessionMessage | Exception](
             _INBOX
         )
@@ -122,6 +125,7 @@ class McpServer:
             ("completion/complete", types.CompleteRequestParams, surface.complete, False),
         )  # fmt: skip
         for method, params_type, handler, is_watched in methods:
+            self._params_types[method] = params_type
             server.add_request_handler(method, params_type, self._wrapped(handler, is_watched))
         server.add_request_handler(
             "subscriptions/listen", types.SubscriptionsListenRequestParams, self._serve_listen
@@ -141,17 +145,30 @@ class McpServer:
         )
         await self.server.run(self._receive, _Outgoing(connection), options)
 
-    async def take(self, message: dict[str, Any]) -> bool:
-        """Hand over a message from the client; False when it is none."""
+    async def take(self, message: dict[str, Any]) -> None:
+        """Hand over a message from the client.
+
+        Raises:
+            FleetPromptError: it is none, or a request whose parameters have another shape. The SDK
+                would say so without a word of which.
+        """
         try:
             parsed = types.jsonrpc_message_adapter.validate_python(message, by_name=False)
         except ValidationError:
-            return False
+            raise ProtocolError(
+                "protocol.invalid_request",
+                "This is not a request of MCP. It must be a JSON-RPC 2.0 message.",
+            ) from None
+        params_type = self._params_types.get(message.get("method", ""))
+        if params_type is not None:
+            try:
+                params_type.model_validate(message.get("params") or {}, by_name=False)
+            except ValidationError as error:
+                raise invalid_params(error) from None
         try:
             await self._send.send(SessionMessage(parsed))
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             log.debug("mcp.late_message")
-        return True
 
     async def close(self) -> None:
         """The client is gone, or is to be left."""
@@ -304,10 +321,10 @@ def _mcp_error(error: FleetPromptError, version: str) -> MCPError:
         number = types.INVALID_PARAMS
         if error.code in _NOT_FOUND and version not in MODERN_PROTOCOL_VERSIONS:
             number = -32002  # "resource not found" of the handshake era
-    data = error.to_data()
+    data = shown_error(error)
     if error.details is not None and "uri" in error.details:
         data["uri"] = error.details["uri"]  # where the stateless era looks for it
-    return MCPError(code=number, message=error.message, data=data)
+    return MCPError(code=number, message=data["message"], data=data)
 
 
 class _SdkLog(logging.Handler):
