@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Self
 from benchmarks.engine import plans
 
 from fleetprompt_agent.engine.core.apply import fold
-from fleetprompt_agent.engine.engine import Engine, NewRun
+from fleetprompt_agent.engine.custody import NewRun
+from fleetprompt_agent.engine.engine import Engine
 from fleetprompt_agent.engine.journal import Journal
 from fleetprompt_agent.engine.owner import Owner
 from fleetprompt_agent.engine.requests import Asker

@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from fleetprompt_agent.engine.core.schedule import run_timeout_s
 from fleetprompt_agent.record import record
 
 if TYPE_CHECKING:
+    from fleetprompt_agent.engine.alarms import Alarms
     from fleetprompt_agent.engine.core.events import Body, Event
     from fleetprompt_agent.engine.core.outcomes import AttemptEnd, Stopped
     from fleetprompt_agent.engine.core.state import RunState
@@ -85,9 +85,6 @@ class ActiveRun:
     """Id of the last request that was read."""
     inbox_cleared: int = 0
     inbox_checked: bool = False
-    retry_timer: asyncio.TimerHandle | None = None
-    deadline_timer: asyncio.TimerHandle | None = None
-    finally_timer: asyncio.TimerHandle | None = None
     error: FleetPromptError | None = None
     """Why this process lost hold of the run."""
     parked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -96,11 +93,16 @@ class ActiveRun:
     """Set after each turn that handled the run."""
 
     run_id: str = field(init=False)
-    limit_s: float | None = field(init=False)
-    """For the run's own time, in seconds."""
+    alarms: Alarms = field(init=False)
+    """Of whoever drives the run; there are none before."""
 
     def __post_init__(self) -> None:
-        self.run_id, self.limit_s = self.state.run_id, run_timeout_s(self.state)
+        self.run_id = self.state.run_id
+
+    def listen(self, listener: Listener | None) -> None:
+        """Have the listener, if there is one, hear of the run from now on."""
+        if listener is not None and listener not in self.listeners:
+            self.listeners.append(listener)
 
     def now_ms(self) -> int:
         """The run's clock in epoch milliseconds.
@@ -115,13 +117,6 @@ class ActiveRun:
         now_s = time.monotonic()
         since_s, self.folded_s = now_s - self.folded_s, now_s
         return max(time.time_ns() // 1_000_000, self.state.last_ms + int(since_s * 1000))
-
-    def cancel_timers(self) -> None:
-        """Nothing of this run wakes the loop any more."""
-        for timer in (self.retry_timer, self.deadline_timer, self.finally_timer):
-            if timer is not None:
-                timer.cancel()
-        self.retry_timer = self.deadline_timer = self.finally_timer = None
 
 
 def running_tasks(runs: list[ActiveRun]) -> list[asyncio.Task[Any]]:

@@ -106,7 +106,7 @@ class Attempts:
             output=planned.output,
             ok_exit_codes=planned.ok_exit_codes,
             max_output_bytes=cap,
-            idempotency_key=f"{state.run_id}/{step.path}",
+            idempotency_key=state.key_of(step),
             correlation=Correlation(state.request_id, state.correlation_id, cause),
             artifacts=planned.artifacts,
         )

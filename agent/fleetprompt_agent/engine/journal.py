@@ -400,17 +400,17 @@ class Journal:
         value: int = self._read("PRAGMA data_version")[0][0]
         return value
 
-    # Idempotency keys
+    # Concurrency groups
 
     def join_group(self, project: str, name: str, run_id: str) -> None:
-        """The run takes its place in the queue of its concurrency group, once."""
+        """See `journal_port.Groups`."""
         self._db.execute(
             "INSERT OR IGNORE INTO group_queue (project, name, run_id) VALUES (?,?,?)",
             (project, name, run_id),
         )
 
     def group_members(self, project: str, name: str) -> list[str]:
-        """The ids of the group's runs that have not ended; the first one may run."""
+        """See `journal_port.Groups`."""
         rows = self._read(
             "SELECT run_id FROM group_queue WHERE project = ? AND name = ? ORDER BY id",
             (project, name),
@@ -418,8 +418,10 @@ class Journal:
         return [row[0] for row in rows]
 
     def leave_group(self, run_id: str) -> None:
-        """The run has ended: the next one of its group may run."""
+        """See `journal_port.Groups`."""
         self._db.execute("DELETE FROM group_queue WHERE run_id = ?", (run_id,))
+
+    # Idempotency keys
 
     def claim_key(
         self, scope: str, key: str, fingerprint: str, run_id: str, now_ms: int

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fleetprompt_agent.engine.active import Progress
     from fleetprompt_agent.engine.core.events import Event, Json
     from fleetprompt_agent.engine.core.state import GateState, RunState, StepState
-    from fleetprompt_agent.engine.engine import Snapshot
+    from fleetprompt_agent.engine.snapshots import Snapshot
 
 STDERR_TAIL = 2_000
 """Characters of a step's stderr that stand in a result."""

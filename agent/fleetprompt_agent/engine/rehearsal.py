@@ -11,6 +11,7 @@ it is marked as resting on it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal, Self, assert_never
 
@@ -24,7 +25,7 @@ from fleetprompt_agent.engine.core.commands import (
     Settle,
     StartStep,
 )
-from fleetprompt_agent.engine.core.decide import decide
+from fleetprompt_agent.engine.core.decide import decide, is_due
 from fleetprompt_agent.engine.core.events import (
     Event,
     GateOpened,
@@ -209,40 +210,29 @@ class _Driver:
     def _perform(self, command: Command) -> bool:
         """Whether the state has changed; what an earlier command made void is passed over."""
         state = self.state
+        if not is_due(state, command):
+            return False
         match command:
             case Settle(body):
-                path: str | None = getattr(body, "step_path", None)
-                if path is None:
-                    is_due = state.finish is body
-                else:
-                    is_due = state.settle.get(path) is body or path in state.to_gate
-                if is_due:
-                    self._emit(body)
-                return is_due
-            case StartStep():
-                step = state.startable.get(command.step_path)
-                if step is None or (step.status == "retrying" and step.path not in self._due):
+                self._emit(body)
+            case StartStep(path, attempt):
+                step = state.startable[path]
+                if step.status == "retrying" and path not in self._due:
                     return False
-                self._due.discard(step.path)
-                self._start(step, command.attempt)
-                return True
+                self._due.discard(path)
+                self._start(step, attempt)
             case OpenGate():
-                return self._ask(command)
+                self._ask(command)
             case CancelStep(path):
-                is_running = path in state.running
-                if is_running:
-                    self._emit(StepCanceled(path, 1))
-                return is_running
+                self._emit(StepCanceled(path, 1))
             case ScheduleRetry(path, attempt):
-                if path not in state.startable:
-                    return False
                 self._emit(StepRetryScheduled(path, attempt, state.last_ms))
                 starts = self.record.starts.get(path, [])
                 at = starts[attempt] if attempt < len(starts) else _LAST
-                self._later(at - 1, lambda: self._due.add(path))
-                return True
+                self._later(at - 1, partial(self._due.add, path))
             case _:
                 assert_never(command)
+        return True
 
     # Steps
 
@@ -355,13 +345,8 @@ class _Driver:
 
     # Gates
 
-    def _ask(self, command: OpenGate) -> bool:
+    def _ask(self, command: OpenGate) -> None:
         state, path = self.state, command.step_path
-        if path is None:
-            if not state.held or state.effects_gate is not None:
-                return False
-        elif path not in state.to_gate:
-            return False
         recorded = self._gates.get((command.kind, path))
         self.rehearsal.asked.append(Asked(command, recorded))
         if recorded is not None and path is not None and command.kind == "judgement":
@@ -371,7 +356,7 @@ class _Driver:
             self._mark_unknown(state.steps[path])
             self.rehearsal.performed[path] = Performed(None, "unknown")
             self._emit(StepSucceeded(path, 1, {}))
-            return True
+            return
         gate_id = f"{state.run_id}.g{len(state.gates) + 1}"
         self._emit(
             GateOpened(
@@ -384,7 +369,6 @@ class _Driver:
         elif recorded.decision is not None:
             at = self.record.decisions.get(recorded.gate_id, _LAST)
             self._later(at, lambda: self._decide(gate_id, recorded))
-        return True
 
     def _judged(self, step: StepState, command: OpenGate, recorded: GateState) -> GateState | None:
         """The recorded answer to a question, unless what is asked for now is of another shape."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fleetprompt_agent.engine import tokens
 from fleetprompt_agent.engine.core.events import (
     Decision,
+    Event,
     GateKind,
     GateResolved,
     GateTokenIssued,
@@ -19,6 +20,7 @@ from fleetprompt_agent.engine.core.events import (
 )
 from fleetprompt_agent.language.plan import canonical_json
 from fleetprompt_protocol.errors import RequestError
+from fleetprompt_protocol.ids import new_id
 
 if TYPE_CHECKING:
     from fleetprompt_agent.engine.core.events import Body, Json
@@ -45,6 +47,16 @@ class Asker:
     causation_id: str | None = None
     actor_type: str = "agent"
     actor_id: str | None = None
+
+
+def asked_event(
+    seq: int, at_ms: int, body: Body, asker: Asker, cause: str | None, correlation_id: str
+) -> Event:
+    """The event that the asker brings about."""
+    return Event(
+        seq, at_ms, body, new_id(), asker.request_id, correlation_id, cause,
+        asker.actor_type, asker.actor_id,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from typing import TYPE_CHECKING
 
 from fleetprompt_protocol.ids import is_id
+
+if TYPE_CHECKING:
+    from fleetprompt_agent.engine.core.state import RunState
 
 PREFIX = "fpg_"
 """Makes a token recognisable, so that redaction finds it in text."""
@@ -42,3 +46,24 @@ def matches(token: str, kept_hash: str) -> bool:
 def same_hash(given_hash: str, kept_hash: str) -> bool:
     """Whether two hashes are the same, in constant time."""
     return hmac.compare_digest(given_hash, kept_hash)
+
+
+class IssuedTokens:
+    """The tokens of open gates that this process issued: in clear here, and nowhere else."""
+
+    def __init__(self) -> None:
+        self._by_run: dict[str, dict[str, str]] = {}
+
+    def of(self, run_id: str) -> dict[str, str]:
+        """Gate id to token: the run's, to be added to."""
+        return self._by_run.setdefault(run_id, {})
+
+    def open(self, state: RunState) -> dict[str, str]:
+        """Gate id to token, of the run's open gates; tokens of other gates are forgotten."""
+        open_ids = {gate.gate_id for gate in state.open_gates}
+        kept = self._by_run.get(state.run_id, {})
+        for gate_id in kept.keys() - open_ids:
+            del kept[gate_id]
+        if state.is_terminal:
+            self._by_run.pop(state.run_id, None)
+        return dict(kept)

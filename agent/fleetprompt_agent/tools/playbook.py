@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.engine import tokens
 from fleetprompt_agent.engine.core import rendering
-from fleetprompt_agent.engine.engine import NewRun
+from fleetprompt_agent.engine.custody import NewRun
 from fleetprompt_agent.engine.requests import DECISIONS, Decide
 from fleetprompt_agent.tools.run_calls import (
     asker_of,
@@ -29,7 +29,7 @@ from fleetprompt_protocol.wire import loads
 if TYPE_CHECKING:
     from fleetprompt_agent.engine.core.events import Decision
     from fleetprompt_agent.engine.core.state import GateState, RunState
-    from fleetprompt_agent.engine.engine import Snapshot
+    from fleetprompt_agent.engine.snapshots import Snapshot
     from fleetprompt_agent.language.plan import Plan
     from fleetprompt_agent.tools.inputs import PlaybookInput
     from fleetprompt_agent.tools.registry import Call

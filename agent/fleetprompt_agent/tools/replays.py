@@ -14,8 +14,8 @@ from fleetprompt_agent.engine.core.events import (
     StepSucceeded,
     StepUnknown,
 )
-from fleetprompt_agent.engine.engine import Snapshot
 from fleetprompt_agent.engine.projection import run_result, shown_status
+from fleetprompt_agent.engine.snapshots import Snapshot
 from fleetprompt_agent.language.plan import canonical_json
 from fleetprompt_protocol.errors import RequestError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fleetprompt_agent.engine.engine import NewRun
+from fleetprompt_agent.engine.custody import NewRun
 from fleetprompt_agent.engine.projection import instant, run_result, timeline_entry
 from fleetprompt_agent.engine.requests import Decide
 from fleetprompt_agent.tools.paging import decode_cursor, encode_cursor
@@ -19,7 +19,7 @@ from fleetprompt_protocol.errors import JournalError, RequestError
 
 if TYPE_CHECKING:
     from fleetprompt_agent.engine.core.events import Decision
-    from fleetprompt_agent.engine.engine import Snapshot
+    from fleetprompt_agent.engine.snapshots import Snapshot
     from fleetprompt_agent.tools.inputs import (
         CancelExecutionInput,
         GetRunInput,

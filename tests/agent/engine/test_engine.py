@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fleetprompt_testing.plans import effect, plan, step
 
-from fleetprompt_agent.engine.engine import Engine, NewRun
+from fleetprompt_agent.engine.custody import NewRun
+from fleetprompt_agent.engine.engine import Engine
 from fleetprompt_agent.engine.journal import Journal
 from fleetprompt_agent.engine.owner import Owner
 from fleetprompt_agent.engine.requests import Asker, Decide, cancel_body
-from fleetprompt_agent.engine.runner import SLOTS
+from fleetprompt_agent.engine.slots import SLOTS
 from fleetprompt_agent.language.plan import Approval, plan_digest
 from fleetprompt_agent.steps.contract import StepOutcome
 from fleetprompt_agent.steps.flow import FlowRunner

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from fleetprompt_agent.engine.core.apply import fold
 from fleetprompt_agent.engine.core.events import StepInterrupted, StepUnknown
-from fleetprompt_agent.engine.engine import Engine, NewRun
+from fleetprompt_agent.engine.custody import NewRun
+from fleetprompt_agent.engine.engine import Engine
 from fleetprompt_agent.engine.owner import Owner
 from fleetprompt_agent.engine.rehearsal import rehearse
 from fleetprompt_agent.engine.replay import Replay

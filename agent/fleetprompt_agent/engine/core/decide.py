@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from fleetprompt_agent.engine.core import rendering
 from fleetprompt_agent.engine.core.commands import (
@@ -14,10 +14,12 @@ from fleetprompt_agent.engine.core.commands import (
     StartStep,
 )
 from fleetprompt_agent.engine.core.events import StepFailed
+from fleetprompt_agent.engine.core.schedule import MAX_ITEMS
+from fleetprompt_agent.engine.core.state import Fanout, StepState
 
 if TYPE_CHECKING:
     from fleetprompt_agent.engine.core.events import Json
-    from fleetprompt_agent.engine.core.state import RunState, StepState
+    from fleetprompt_agent.engine.core.state import RunState
     from fleetprompt_agent.language.plan import Plan, PlanStep, Retry
 
 
@@ -43,6 +45,27 @@ def decide(state: RunState) -> tuple[Command, ...]:
     if state.startable:
         commands += _starts(state)
     return tuple(commands)
+
+
+def is_due(state: RunState, command: Command) -> bool:
+    """Whether the command still follows: one that was performed before may have made it void."""
+    match command:
+        case StartStep(path) | ScheduleRetry(path):
+            return path in state.startable
+        case Settle(body):
+            settles: str | None = getattr(body, "step_path", None)
+            if settles is None:
+                return state.finish is body
+            # A gate that cannot be rendered settles its step.
+            return state.settle.get(settles) is body or settles in state.to_gate
+        case OpenGate():
+            if command.step_path is None:
+                return bool(state.held) and state.effects_gate is None
+            return command.step_path in state.to_gate
+        case CancelStep(path):
+            return path in state.running
+        case _:
+            assert_never(command)
 
 
 def _cancels(state: RunState) -> list[Command]:
@@ -138,27 +161,21 @@ def _action(state: RunState, step: StepState) -> dict[str, Json]:
             "effects": effects_of(plan, f"{step.path}/"),
         }
     if step.is_fanout:
-        return {"tool": planned.tool_id, "items": len(rendering.items(state, step, _MOST_ITEMS))}
+        return {"tool": planned.tool_id, "items": len(rendering.items(state, step, MAX_ITEMS))}
     return {"tool": planned.tool_id, **rendering.action(state, step)}
-
-
-_MOST_ITEMS = 10_000
 
 
 def _items(state: RunState, step: StepState) -> Json:
     """For a `for_each` step: what the approval would let run, item by item."""
     if not step.is_fanout or step.step.kind != "action":
         return None
-    from fleetprompt_agent.engine.core.state import Fanout
-    from fleetprompt_agent.engine.core.state import StepState as State
-
-    values = rendering.items(state, step, _MOST_ITEMS)
-    probe = State(path=step.path, step=step.step, scope=step.scope)
+    values = rendering.items(state, step, MAX_ITEMS)
+    probe = StepState(path=step.path, step=step.step, scope=step.scope)
     probe.fanout = Fanout(items=values, results=[])
     return [
         rendering.action(
             state,
-            State(
+            StepState(
                 path=f"{step.path}[{index}]",
                 step=step.step,
                 scope=step.scope,

@@ -271,7 +271,7 @@ def _values(
         },
     }
     if step is not None:
-        values["step"] = {"idempotency_key": f"{state.run_id}/{step.path}"}
+        values["step"] = {"idempotency_key": state.key_of(step)}
         if step.parent is not None and step.step.for_each is not None:
             values["item"] = step.item
             values[step.step.for_each.item_name] = step.item

@@ -121,9 +121,7 @@ def classify(state: RunState, instance: StepState) -> None:
     )
     if asks and instance.approval is None:
         state.to_gate[path] = instance
-    elif instance.approval is not None and _settled_by(instance) is not None:
-        body = _settled_by(instance)
-        assert body is not None  # noqa: S101 (narrows the line above)
+    elif (body := _settled_by(instance)) is not None:
         state.settle[path] = body
     elif needs_intent(instance) and state.intent is None:
         if instance.scope.is_finally:

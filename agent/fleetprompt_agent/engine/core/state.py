@@ -248,6 +248,10 @@ class RunState:
     cause_event_id: str | None = None
     """The last event that came from outside: what new steps are caused by."""
 
+    def key_of(self, step: StepState) -> str:
+        """The step's idempotency key, the same for every attempt (engine.md §3)."""
+        return f"{self.run_id}/{step.path}"
+
     @property
     def trusts_author(self) -> bool:
         """Whether `idempotent` in the file counts: only under the spawner's intent.
