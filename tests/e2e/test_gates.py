@@ -117,6 +117,26 @@ def test_a_new_token_voids_the_old_one(workspace: Workspace) -> None:
     assert other.call("fp_resume_run", {"token": new, "approve": True})["status"] == "succeeded"
 
 
+def test_of_two_who_ask_for_new_tokens_at_once_the_last_one_has_them(workspace: Workspace) -> None:
+    workspace.write("w.yaml", "steps: [{id: a, approval: required}]\n")
+    agent = workspace.agent()
+    run = agent.call("fp_run_workflow", {"workflow": "w"})
+    wanted = {"run_id": run["run_id"], "reissue": True}
+    asked = [agent.send("fp_get_run", wanted) for _ in range(4)]
+    old = {"token": run["gates"][0]["token"], "approve": True}
+    asked.append(agent.send("fp_resume_run", old))
+    answers: dict[int, Any] = {}
+    while len(answers) < len(asked):
+        message = agent.read()
+        answers[message["id"]] = message
+    late = answers.pop(asked[-1])
+    assert late["error"]["data"]["code"] == "gate.token_invalid"
+    shown = [answer["result"]["gates"][0].get("token") for answer in answers.values()]
+    (token,) = [token for token in shown if token is not None]
+    ended = agent.call("fp_resume_run", {"token": token, "approve": True})
+    assert ended["status"] == "succeeded"
+
+
 def test_two_who_approve_at_once_cause_one_effect(workspace: Workspace) -> None:
     agent, result = waiting(workspace)
     token = result["gates"][0]["token"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from fleetprompt_agent.engine import requests, tokens
@@ -292,11 +291,8 @@ class Engine:
         state = self._snapshots.state(run_id)
         if requests.check_decision(state, request, now_ms()) is not None:
             body = requests.decide_body(request, decider or asker)
-            await self._ask_owner(
-                run_id, "decide", body, asker,
-                lambda now: _is_decided(now, request.gate_id), listener,
-            )  # fmt: skip
-            # Two may have decided at once: the first one holds, and this one is told.
+            await self._ask_owner(run_id, "decide", body, asker, listener)
+            # Two may have decided at once, or the token was replaced: this one is told.
             requests.check_decision(self._snapshots.state(run_id), request, now_ms())
             return await self.resume(run_id, asker, listener, wait_s)
         snapshot = await self.resume(run_id, asker, listener, wait_s)
@@ -310,58 +306,54 @@ class Engine:
         state = self._snapshots.state(run_id)
         if state.is_terminal:
             return False, folded_status(state)
-        seen = state.cancels
-        body = requests.cancel_body(reason, asker)
-        await self._ask_owner(run_id, "cancel", body, asker, lambda now: now.cancels > seen)
+        await self._ask_owner(run_id, "cancel", requests.cancel_body(reason, asker), asker)
         return True, self.get(run_id).status
 
     async def reissue(self, run_id: str, asker: Asker) -> Snapshot:
-        """The run with new tokens for its open gates; the old ones are void."""
-        state = self._snapshots.state(run_id)
-        issued: dict[str, str] = {}
+        """The run with new tokens for its open gates; the old ones are void.
+
+        Of two who ask at once the last one has the tokens; to the other none is shown.
+        """
+        made: dict[str, str] = {}
         expires = now_ms() + TOKEN_LIFE_S * 1000
-        for gate in state.open_gates:
-            token, token_hash = tokens.new_token(gate.gate_id)
-            issued[gate.gate_id] = token
-            body = requests.reissue_body(gate.gate_id, token, expires, asker)
-            await self._ask_owner(
-                run_id, "reissue", body, asker,
-                partial(_has_token, gate_id=gate.gate_id, token_hash=token_hash),
-            )  # fmt: skip
+        for gate in self._snapshots.state(run_id).open_gates:
+            made[gate.gate_id], _ = tokens.new_token(gate.gate_id)
+            body = requests.reissue_body(gate.gate_id, made[gate.gate_id], expires, asker)
+            await self._ask_owner(run_id, "reissue", body, asker)
+        now = self.get(run_id)
+        issued = {
+            gate.gate_id: made[gate.gate_id]
+            for gate in now.state.open_gates
+            if tokens.matches(made.get(gate.gate_id, ""), gate.token_hash)
+        }
         self._tokens.of(run_id).update(issued)
-        return replace(self.get(run_id), tokens=issued)
+        return replace(now, tokens=issued)
 
     async def _ask_owner(
         self, run_id: str, kind: str, body: dict[str, Json], asker: Asker,
-        is_done: Callable[[RunState], bool], listener: Listener | None = None,
+        listener: Listener | None = None,
     ) -> None:  # fmt: skip
-        """Leave a request where the run's owner finds it, and wait until it was answered.
+        """Leave a request where the run's owner finds it, and wait until the owner has read it.
 
-        This process becomes the owner when there is none. Returns too when the run has ended.
+        What became of it, the run's state says: it may have come too late. This process becomes the
+        owner when there is none.
         """
         with self.journal.transaction(durable=True):
-            self.journal.post(run_id, kind, body)
+            request_id = self.journal.post(run_id, kind, body)
         run = self._runner.active.get(run_id)
         if run is not None:
             run.listen(listener)
             self._runner.look_into_inbox(run)
-        while True:
+        while any(item.id == request_id for item in self.journal.read_inbox(run_id)):
             run = self._runner.active.get(run_id)
             if run is not None:
-                if is_done(run.state) and not run.pending:
-                    return
                 await self._runner.turned(run)
                 if run.error is not None:
                     raise run.error
-                continue
-            state = self.load(run_id)
-            if state.is_terminal:
+            elif self.load(run_id).is_terminal:
                 with self.journal.transaction():
                     self.journal.clear_inbox(run_id, EVERY_REQUEST)
-                return
-            if is_done(state):
-                return
-            if not self._adopt_if_free(run_id, asker, listener):
+            elif not self._adopt_if_free(run_id, asker, listener):
                 await asyncio.sleep(INBOX_POLL_S)
 
     def _adopt_if_free(self, run_id: str, asker: Asker, listener: Listener | None) -> bool:
@@ -377,13 +369,3 @@ class Engine:
 
 
 _DECIDED_BEFORE = "The gate was decided so before; this changed nothing."
-
-
-def _has_token(state: RunState, *, gate_id: str, token_hash: str) -> bool:
-    gate = state.gates[gate_id]
-    return gate.token_hash == token_hash or gate.decision is not None
-
-
-def _is_decided(state: RunState, gate_id: str) -> bool:
-    gate = state.gates.get(gate_id)
-    return gate is None or gate.decision is not None

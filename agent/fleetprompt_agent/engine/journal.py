@@ -365,12 +365,13 @@ class Journal:
 
     # The inbox
 
-    def post(self, run_id: str, kind: str, body: dict[str, Any]) -> None:
+    def post(self, run_id: str, kind: str, body: dict[str, Any]) -> int:
         """See `journal_port.Inbox`."""
-        self._db.execute(
+        cursor = self._db.execute(
             "INSERT INTO inbox (run_id, kind, body) VALUES (?,?,?)",
             (run_id, kind, json.dumps(body, allow_nan=False)),
         )
+        return cursor.lastrowid or 0  # never None after an INSERT
 
     def read_inbox(self, run_id: str) -> list[InboxItem]:
         """See `journal_port.Inbox`."""

@@ -147,8 +147,8 @@ EVERY_REQUEST = (1 << 63) - 1
 class Inbox(Protocol):
     """Requests to the owners of runs, from whoever asks; no lease is needed to leave one."""
 
-    def post(self, run_id: str, kind: str, body: dict[str, Any]) -> None:
-        """Leave a request for the run's owner."""
+    def post(self, run_id: str, kind: str, body: dict[str, Any]) -> int:
+        """Leave a request for the run's owner; gives the request's id."""
         ...
 
     def read_inbox(self, run_id: str) -> list[InboxItem]:

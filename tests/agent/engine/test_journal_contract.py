@@ -221,11 +221,12 @@ def test_a_renewal_prolongs_and_names_what_was_taken(opener: Callable[..., Journ
 def test_requests_wait_in_order_until_they_are_cleared(opener: Callable[..., JournalPort]) -> None:
     asker, owner = opener(), opener()
     with asker.transaction():
-        asker.post("r", "cancel", {"reason": "ü"})
+        posted = asker.post("r", "cancel", {"reason": "ü"})
         asker.post("q", "cancel", {})
         asker.post("r", "decide", {"gate_id": "g"})
     assert owner.runs_with_requests() == {"r", "q"}
     first, second = owner.read_inbox("r")
+    assert first.id == posted
     assert (first.kind, first.body, second.kind) == ("cancel", {"reason": "ü"}, "decide")
     assert first.id < second.id
     assert owner.has_requests("r", first.id)

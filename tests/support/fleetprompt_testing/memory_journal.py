@@ -162,9 +162,10 @@ class MemoryJournal:
             return False
         return is_live(lease.owner, lease.expires_boot_s)
 
-    def post(self, run_id: str, kind: str, body: dict[str, Any]) -> None:
+    def post(self, run_id: str, kind: str, body: dict[str, Any]) -> int:
         self._data.last_inbox_id += 1
         self._data.inbox[self._data.last_inbox_id] = (run_id, kind, json.dumps(body))
+        return self._data.last_inbox_id
 
     def read_inbox(self, run_id: str) -> list[InboxItem]:
         return [
