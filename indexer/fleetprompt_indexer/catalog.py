@@ -25,9 +25,11 @@ from fleetprompt_indexer.catalog_file import (
 from fleetprompt_indexer.catalog_rows import (
     COLUMNS,
     JOINED,
+    KNOWN,
     KnownRoot,
     Listed,
     RootUpdate,
+    known_root,
     marked,
     path_of,
     read_listed,
@@ -319,19 +321,13 @@ class Catalog:
 
     def known_roots(self, *, after: int, limit: int) -> list[KnownRoot]:
         """A page of roots with the signatures of their files, in the order of their numbers."""
-        rows = self._read(
-            "SELECT root_id, path, folders, config, is_gone FROM roots WHERE root_id > ? "
-            "ORDER BY root_id LIMIT ?",
-            (after, limit),
-        )
-        return self._with_files([KnownRoot(*row) for row in rows])
+        query = f"SELECT {KNOWN} FROM roots WHERE root_id > ? ORDER BY root_id LIMIT ?"  # noqa: S608  # constant parts
+        return [known_root(row) for row in self._read(query, (after, limit))]
 
     def known_root(self, path: bytes) -> KnownRoot | None:
         """What is known of one root."""
-        rows = self._read(
-            "SELECT root_id, path, folders, config, is_gone FROM roots WHERE path = ?", (path,)
-        )
-        return self._with_files([KnownRoot(*row) for row in rows])[0] if rows else None
+        rows = self._read(f"SELECT {KNOWN} FROM roots WHERE path = ?", (path,))  # noqa: S608  # constant parts
+        return known_root(rows[0]) if rows else None
 
     def digests(self, root_id: int) -> dict[bytes, str]:
         """The digests of a root's files (`scan.visit`), as far as the present parser made them."""
@@ -351,7 +347,7 @@ class Catalog:
         return dict(self._read(query, (root_id,)))
 
     def apply(self, updates: Iterable[RootUpdate]) -> None:
-        """Write what scans found, all of it or nothing."""
+        """Write what scans found, one update for each root, all of it or nothing."""
         batch = list(updates)
         self._write(lambda connection: write_updates(connection, batch))
 
@@ -369,20 +365,6 @@ class Catalog:
         return self._write(write) if gone else 0
 
     # The file
-
-    def _with_files(self, roots: list[KnownRoot]) -> list[KnownRoot]:
-        if not roots:
-            return roots
-        by_id = {root.root_id: root.files for root in roots}
-        rows = self._read(
-            "SELECT root_id, relative, CASE WHEN parser_version = ? THEN signature END "
-            "FROM entries WHERE root_id BETWEEN ? AND ?",
-            (PARSER_VERSION, roots[0].root_id, roots[-1].root_id),
-        )
-        for root_id, relative, signature in rows:
-            if root_id in by_id:
-                by_id[root_id][relative] = signature
-        return roots
 
     def _listed(self, rest: str, values: Sequence[Any]) -> list[Listed]:
         return [item for _, item in self._listed_with_ids(rest, values)]

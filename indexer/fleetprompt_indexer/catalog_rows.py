@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fleetprompt_indexer.entry import PARSER_VERSION, Entry, Status, mark_ambiguous
 from fleetprompt_indexer.names import shown
 from fleetprompt_indexer.problem import Problem
+from fleetprompt_indexer.reader import SIGNATURE_BYTES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -44,6 +45,10 @@ class Listed:
         return {**self.entry.to_json(), "root": shown(str(self.root)), "digest": self.digest}
 
 
+_NO_SIGNATURE = bytes(SIGNATURE_BYTES)
+"""That of no file."""
+
+
 @dataclass(slots=True)
 class KnownRoot:
     """What the catalog knows of a root, as the next scan needs it."""
@@ -55,8 +60,20 @@ class KnownRoot:
     config: bytes | None
     """Packed signature of the configuration; None when there was none."""
     is_gone: bool
-    files: dict[bytes, bytes | None] = field(default_factory=dict)
-    """Relative path to the file's packed signature; None when it must be read again."""
+    names: list[bytes]
+    """Relative paths of its files."""
+    signatures: bytes
+    """Their packed signatures in the same order; zeros where the file must be read again."""
+
+    @property
+    def files(self) -> dict[bytes, bytes | None]:
+        """Relative path to the file's packed signature; None when it must be read again."""
+        places = range(0, len(self.signatures), SIGNATURE_BYTES)
+        signatures = (self.signatures[place : place + SIGNATURE_BYTES] for place in places)
+        return {
+            name: signature if signature != _NO_SIGNATURE else None
+            for name, signature in zip(self.names, signatures, strict=True)
+        }
 
 
 @dataclass(slots=True)
@@ -69,65 +86,95 @@ class RootUpdate:
     name: str | None = None
     problems: tuple[Problem, ...] = ()
     is_gone: bool = False
-    changed: list[tuple[Entry, bytes | None]] = field(default_factory=list)
-    """Entries that are new or differ, each with its packed signature."""
-    touched: list[tuple[bytes, bytes | None]] = field(default_factory=list)
-    """Files whose bytes are the same under a new signature."""
+    files: dict[bytes, bytes | None] = field(default_factory=dict)
+    """Relative path of every file to its packed signature; None when it must be read again."""
+    changed: list[Entry] = field(default_factory=list)
+    """Entries that are new or differ."""
     removed: list[bytes] = field(default_factory=list)
 
 
+def known_root(row: Sequence[Any]) -> KnownRoot:
+    """What a row of `KNOWN` says."""
+    root_id, path, folders, config, is_gone, files, signatures, parser_version = row
+    names = files.split(b"\0") if files else []
+    if parser_version != PARSER_VERSION:
+        signatures = bytes(len(signatures))
+    return KnownRoot(root_id, path, folders, config, bool(is_gone), names, signatures)
+
+
 def write_updates(connection: sqlite3.Connection, updates: list[RootUpdate]) -> None:
-    """Write what scans found; the caller holds the transaction."""
+    """Write what scans found, one update for each root; the caller holds the transaction."""
+    for update in updates:
+        if update.removed:
+            connection.executemany(
+                "DELETE FROM entries WHERE relative = ? "
+                "AND root_id = (SELECT root_id FROM roots WHERE path = ?)",
+                [(relative, update.path) for relative in update.removed],
+            )
+    # From here on no entry goes, so that those with a larger number are the new ones.
+    (last,) = connection.execute("SELECT coalesce(max(entry_id), 0) FROM entries").fetchone()
     now = int(time.time())
     for update in updates:
         (root_id,) = connection.execute(
-            "INSERT INTO roots (path, folders, config, name, problems, is_gone, scanned_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
-            "folders = excluded.folders, config = excluded.config, name = excluded.name, "
-            "problems = excluded.problems, is_gone = excluded.is_gone, "
-            "scanned_at = excluded.scanned_at RETURNING root_id",
+            _UPSERT_ROOT,
             (
                 update.path,
                 update.folders,
                 update.config,
                 update.name,
-                json.dumps([problem.to_json() for problem in update.problems]),
+                _json([problem.to_json() for problem in update.problems]),
                 update.is_gone,
                 now,
+                b"\0".join(update.files),
+                b"".join([signature or _NO_SIGNATURE for signature in update.files.values()]),
+                PARSER_VERSION,
             ),
         ).fetchone()
         if update.changed:
             connection.executemany(
-                _UPSERT, [_row(root_id, entry, signature) for entry, signature in update.changed]
+                _UPSERT_ENTRY, [_row(root_id, entry) for entry in update.changed]
             )
-        if update.touched:
-            connection.executemany(
-                "UPDATE entries SET signature = ? WHERE root_id = ? AND relative = ?",
-                [(signature, root_id, relative) for relative, signature in update.touched],
-            )
-        if update.removed:
-            connection.executemany(
-                "DELETE FROM entries WHERE root_id = ? AND relative = ?",
-                [(root_id, relative) for relative in update.removed],
-            )
+    connection.execute(_INSERT_WORDS, (last,))
 
 
-_WRITTEN = (
-    "root_id, relative, signature, parser_version, sha256, status, tenant, workflow_id, name, "
-    "description, version, file_path, agents, tools, inputs, input_names, outputs, problems"
+def _upsert(table: str, key: str, columns: str) -> str:
+    names = columns.split(", ")
+    changes = ", ".join(
+        f"{name} = excluded.{name}" for name in names if name not in key.split(", ")
+    )
+    return (
+        f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(names))}) "  # noqa: S608  # constant parts
+        f"ON CONFLICT ({key}) DO UPDATE SET {changes}"
+    )
+
+
+KNOWN = "root_id, path, folders, config, is_gone, files, signatures, parser_version"
+_UPSERT_ROOT = (
+    _upsert(
+        "roots",
+        "path",
+        "path, folders, config, name, problems, is_gone, scanned_at, files, signatures, "
+        "parser_version",
+    )
+    + " RETURNING root_id"
 )
-_UPSERT = (
-    f"INSERT INTO entries ({_WRITTEN}) VALUES ({', '.join('?' * len(_WRITTEN.split(', ')))}) "  # noqa: S608  # constant parts
-    "ON CONFLICT (root_id, relative) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _WRITTEN.split(", ")[2:])
+_UPSERT_ENTRY = _upsert(
+    "entries",
+    "root_id, relative",
+    "root_id, relative, parser_version, sha256, status, tenant, workflow_id, name, description, "
+    "version, file_path, agents, tools, inputs, input_names, outputs, problems",
+)
+_WORDS = "workflow_id, name, description, tools, agents, input_names"
+_INSERT_WORDS = (
+    f"INSERT INTO entry_words (rowid, {_WORDS}) "  # noqa: S608  # constant parts
+    f"SELECT entry_id, {_WORDS} FROM entries WHERE entry_id > ?"
 )
 
 
-def _row(root_id: int, entry: Entry, signature: bytes | None) -> tuple[Any, ...]:
+def _row(root_id: int, entry: Entry) -> tuple[Any, ...]:
     return (
         root_id,
         entry.relative,
-        signature,
         PARSER_VERSION,
         entry.sha256,
         entry.status,

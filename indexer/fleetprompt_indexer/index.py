@@ -147,7 +147,7 @@ def _look_through(catalog: Catalog, run: _Run, tops: list[bytes], *, full: bool)
     if run.is_followed:
         run.total = len(new) + sum(is_within(path, tops) for path in known)
     for path in new:
-        run.look_at(KnownRoot(0, path, None, None, is_gone=False))
+        run.look_at(_unknown(path))
     run.flush()
     for top in readable:
         catalog.remember_scan_root(top, walked_at=int(time.time()))
@@ -166,8 +166,7 @@ def index_root(catalog: Catalog, root: bytes) -> list[Change]:
     """Bring the catalog up to date with one root; gives what differs from before."""
     changes: list[Change] = []
     run = _Run(catalog, None, changes.append)
-    known = catalog.known_root(root)
-    run.look_at(known or KnownRoot(0, root, None, None, is_gone=False))
+    run.look_at(catalog.known_root(root) or _unknown(root))
     run.flush()
     return changes
 
@@ -182,7 +181,7 @@ def index_each(catalog: Catalog, roots: Collection[bytes]) -> list[Change]:
             run.look_at(root)
     for path in roots:
         if path not in run.seen:
-            run.look_at(KnownRoot(0, path, None, None, is_gone=False))
+            run.look_at(_unknown(path))
     run.flush()
     return changes
 
@@ -242,7 +241,7 @@ class _Run:
         self.seen.add(root.path)
         self._last = root.path
         if _is_unchanged(root):
-            self.summary.found += len(root.files)
+            self.summary.found += len(root.names)
         else:
             update = self._update(root)
             if update is not None:
@@ -274,8 +273,9 @@ class _Run:
 
     def _update(self, root: KnownRoot) -> RootUpdate | None:
         now_ns = time.time_ns()
-        digests = self._catalog.digests(root.root_id) if root.files else {}
-        found = visit(root.path, signatures=root.files, digests=digests, config=root.config)
+        known = root.files
+        digests = self._catalog.digests(root.root_id) if known else {}
+        found = visit(root.path, signatures=known, digests=digests, config=root.config)
         if not found.folders:
             if not os.path.isdir(root.path):  # noqa: PTH112  # bytes
                 return self._root_is_gone(root)
@@ -286,14 +286,17 @@ class _Run:
             config=_packed(found.config_signature),
             name=found.config.name,
             problems=tuple(found.problems),
-            touched=[(name, _kept((signature,), now_ns)) for name, signature in found.touched],
-            removed=sorted(root.files.keys() - found.seen()),
+            files={relative: known.get(relative) for relative in found.unchanged},
+            changed=found.changed,
         )
+        for relative, signature in found.touched:
+            update.files[relative] = _kept((signature,), now_ns)
         if found.config_signature is not None and not _is_settled(found.config_signature, now_ns):
             update.folders = None
         for entry in found.changed:
-            update.changed.append((entry, _entry_signature(entry, now_ns)))
-            self._note("changed" if entry.relative in root.files else "discovered", root, entry)
+            update.files[entry.relative] = _entry_signature(entry, now_ns)
+            self._note("changed" if entry.relative in known else "discovered", root, entry)
+        update.removed = sorted(known.keys() - update.files.keys())
         self._note_removed(root, update.removed)
         self.summary.removed += len(update.removed)
         self.summary.found += len(found.changed) + len(found.touched) + len(found.unchanged)
@@ -304,8 +307,8 @@ class _Run:
         self.gone.append(root.path)
         if root.is_gone or root.root_id == 0:
             return None
-        self._note_removed(root, sorted(root.files))
-        return RootUpdate(path=root.path, folders=None, config=None, is_gone=True)
+        self._note_removed(root, sorted(root.names))
+        return RootUpdate(root.path, folders=None, config=None, is_gone=True, files=root.files)
 
     def _note(self, kind: Kind, root: KnownRoot, entry: Entry) -> None:
         if kind == "discovered":
@@ -323,6 +326,11 @@ class _Run:
             for relative in removed:
                 workflow_id = ids.get(relative) or shown(relative)
                 self._changes.append(Change("removed", root.path, relative, workflow_id))
+
+
+def _unknown(path: bytes) -> KnownRoot:
+    """A root that is not in the catalog."""
+    return KnownRoot(0, path, None, None, is_gone=False, names=[], signatures=b"")
 
 
 def known_roots(catalog: Catalog) -> Iterator[KnownRoot]:
@@ -348,16 +356,21 @@ def _is_unchanged(root: KnownRoot) -> bool:
         if root.config is not None and packed(lstat(base + b"/" + CONFIG)) != root.config:
             return False
         prefix = root.path + b"/"
-        for relative, signature in root.files.items():
+        signatures = []
+        for relative in root.names:
             status = lstat(prefix + relative)
-            found = pack(
-                status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            signatures.append(
+                pack(
+                    status.st_dev,
+                    status.st_ino,
+                    status.st_size,
+                    status.st_mtime_ns,
+                    status.st_ctime_ns,
+                )
             )
-            if found != signature:
-                return False
     except (OSError, ValueError):
         return False
-    return True
+    return b"".join(signatures) == root.signatures
 
 
 def _is_settled(signature: Signature, now_ns: int) -> bool:

@@ -31,8 +31,10 @@ _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
-PACK_SIGNATURE = struct.Struct("=QQqqq").pack
+_SIGNATURE = struct.Struct("=QQqqq")
+PACK_SIGNATURE = _SIGNATURE.pack
 """Packs the fields of a `Signature`, in their order."""
+SIGNATURE_BYTES = _SIGNATURE.size
 
 
 @dataclass(frozen=True, slots=True)

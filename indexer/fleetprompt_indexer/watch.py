@@ -254,7 +254,7 @@ class _Watch:
 
     def _open(self) -> None:
         self.close()
-        files = {known.path: list(known.files) for known in known_roots(self.catalog)}
+        files = {known.path: known.names for known in known_roots(self.catalog)}
         self.identities = {
             root: _identify(_folders(root, files.get(root, []))) for root in self.roots
         }
@@ -289,7 +289,7 @@ class _Watch:
 
     def _look(self, root: bytes) -> Folders:
         known = self.catalog.known_root(root)
-        return _identify(_folders(root, known.files if known is not None else ()))
+        return _identify(_folders(root, known.names if known is not None else ()))
 
 
 def _folders(root: bytes, files: Iterable[bytes]) -> Iterator[str]:

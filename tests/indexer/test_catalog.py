@@ -226,6 +226,35 @@ def test_a_catalog_of_the_first_version_is_brought_up_to_date(tmp_path: Path) ->
     assert version == (len(MIGRATIONS),)
 
 
+def test_files_of_an_older_catalog_are_looked_at_again_and_those_that_went_are_noticed(
+    tmp_path: Path, make_repository: MakeRepository
+) -> None:
+    root = make_repository({"new.yaml": "name: New"})
+    names = [b".fleetprompt/workflows/" + name for name in (b"g\xff.yaml", b"new.yaml", b"z.yaml")]
+    path = tmp_path / "catalog.db"
+    old = sqlite3.connect(path)
+    for script in MIGRATIONS[:3]:
+        old.executescript(script)
+    old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    old.execute("PRAGMA user_version = 3")
+    old.execute("INSERT INTO roots (path, folders) VALUES (?, X'61')", (bytes(root),))
+    old.execute("INSERT INTO roots (path) VALUES (X'2f62')")
+    old.execute("INSERT INTO scan_roots VALUES (?, 1)", (bytes(root),))
+    old.executemany(
+        "INSERT INTO entries VALUES (NULL, 1, ?, X'62', 1, 'abc', 'unvalidated', 'local', 'old', "
+        "'Old one', NULL, NULL, 'a', '[]', '[]', '{}', '', '{}', '[]')",
+        [(name,) for name in names],
+    )
+    old.commit()
+    old.close()
+    with Catalog(path) as catalog:
+        known = catalog.known_root(bytes(root))
+        assert known is not None
+        assert known.files == dict.fromkeys(names)
+        assert index_roots(catalog).removed == 2
+        assert (hits(catalog, "old"), hits(catalog, "new")) == ([], ["new"])
+
+
 def foreign_database(path: Path) -> None:
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE letters (text)")

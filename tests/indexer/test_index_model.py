@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from hypothesis import settings
@@ -118,6 +120,11 @@ class Root(RuleBasedStateMachine):
         listed = {item.entry.relative: item.entry.to_json() for item in self.catalog.entries()}
         there = {entry.relative: entry.to_json() for entry in scan_root(self.root).entries}
         assert listed == there
+        with closing(sqlite3.connect(self.catalog.path)) as file:
+            # Raises when the words are not those of the entries.
+            file.execute(
+                "INSERT INTO entry_words (entry_words, rank) VALUES ('integrity-check', 1)"
+            )
 
 
 TestRoot = Root.TestCase
