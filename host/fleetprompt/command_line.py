@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fleetprompt.exit_codes import ExitCode, exit_code_of_error
 from fleetprompt.output import prepare_streams, stderr_style, width_of, write_json, write_lines
-from fleetprompt_protocol.errors import FleetPromptError
+from fleetprompt_protocol.errors import FleetPromptError, RequestError
 
 if TYPE_CHECKING:
     import argparse
@@ -78,9 +78,9 @@ def overview() -> str:
 
 def parser_of(command: Command) -> argparse.ArgumentParser:
     """The parser for one command's arguments."""
-    import argparse
+    from fleetprompt.arguments import CommandParser
 
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=f"fleetprompt {command.name}",
         description=f"{command.summary}.",
         allow_abbrev=False,
@@ -108,9 +108,13 @@ def run_command_line(arguments: list[str]) -> int:
         return ExitCode.CANCELED
     except BrokenPipeError:
         # Whoever read the output has gone; what is still buffered must not raise at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001  # the last line: a fault is logged, not shown
+        if isinstance(error, OSError) and (fault := _stdout_fault()) is not None:
+            _drop_stdout()
+            _say(f"error: Standard output cannot be written: {fault}.\n  code: output.unwritable")
+            return ExitCode.FAILED
         from fleetprompt.state_files import log_path, record_fault
 
         reference = record_fault(error)
@@ -120,43 +124,70 @@ def run_command_line(arguments: list[str]) -> int:
         return ExitCode.INTERNAL
 
 
+def _stdout_fault() -> str | None:
+    """Why what standard output still holds cannot be written; None when it can."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _drop_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _run(arguments: list[str]) -> int:
     if not arguments:
         _say(overview())
         return ExitCode.USAGE
     name = arguments[0]
-    if name in ("-h", "--help", "help"):
+    is_json = "--json" in arguments
+    if name == "help" and len(arguments) > 1:
+        arguments = [arguments[1], "--help"]
+    elif name in ("-h", "--help", "help"):
         print(overview())
         return ExitCode.SUCCEEDED
-    command = next((command for command in COMMANDS if command.name == name), None)
-    if command is None:
-        _say(_unknown(name))
-        return ExitCode.USAGE
-    options = parser_of(command).parse_args(arguments[1:])
-    options.arguments = arguments
+    options: argparse.Namespace | None = None
     try:
+        options = parser_of(_command(arguments[0])).parse_args(arguments[1:])
+        options.arguments = arguments
         return int(options.act(options))
     except FleetPromptError as error:
-        return _report(error, options)
+        return _report(error, options, is_json=is_json)
 
 
-def _unknown(name: str) -> str:
+def _command(name: str) -> Command:
+    """The command of this name.
+
+    Raises:
+        RequestError: `arguments.invalid`: there is none.
+    """
+    command = next((command for command in COMMANDS if command.name == name), None)
+    if command is not None:
+        return command
     import difflib
 
-    if name.startswith("-"):
-        return f"`{name}` must follow a command. `fleetprompt --help` lists the commands."
+    said = "is not a command."
     close = difflib.get_close_matches(name, [command.name for command in COMMANDS], n=1)
-    hint = f" Did you mean `{close[0]}`?" if close else ""
-    return f"`{name}` is not a command.{hint} `fleetprompt --help` lists the commands."
+    if name.startswith("-"):
+        said = "must follow a command."
+    elif close:
+        said += f" Did you mean `{close[0]}`?"
+    raise RequestError(
+        "arguments.invalid", f"`{name}` {said} `fleetprompt --help` lists the commands."
+    )
 
 
-def _report(error: FleetPromptError, options: argparse.Namespace) -> int:
+def _report(error: FleetPromptError, options: argparse.Namespace | None, *, is_json: bool) -> int:
     from fleetprompt.diagnostic_view import error_lines, files_named
     from fleetprompt.source_lines import read_sources
 
-    if options.json:
+    if is_json:
         write_json({"ok": False, "error": error.to_data()})
-    sources: Mapping[str, list[str]] = read_sources(options.root, files_named(error))
+    sources: Mapping[str, list[str]] = {}
+    if options is not None:
+        sources = read_sources(options.root, files_named(error))
     lines = error_lines(error, sources, width_of(sys.stderr), stderr_style())
     if error.code in ("protocol.internal", "protocol.closed"):
         from fleetprompt.state_files import log_path

@@ -32,6 +32,7 @@ _BY_CODE = {
     "workflow.not_found": ExitCode.NOT_FOUND,
     "run.not_found": ExitCode.NOT_FOUND,
     "run.step_not_found": ExitCode.NOT_FOUND,
+    "run.ambiguous": ExitCode.USAGE,
     "gate.not_found": ExitCode.NOT_FOUND,
     "root.not_found": ExitCode.NOT_FOUND,
     "tool.denied": ExitCode.DENIED,
@@ -44,7 +45,11 @@ _BY_CODE = {
     "protocol.internal": ExitCode.INTERNAL,
 }
 
-_BY_FAMILY = {"workflow": ExitCode.USAGE, "inputs": ExitCode.USAGE}
+_BY_FAMILY = {
+    "workflow": ExitCode.USAGE,
+    "inputs": ExitCode.USAGE,
+    "arguments": ExitCode.USAGE,
+}
 
 _BY_STATUS = {
     "succeeded": ExitCode.SUCCEEDED,

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
+from fleetprompt.cells import fold
 from fleetprompt.decisions import ask_again, ask_decision
 from fleetprompt.escaping import shown
 from fleetprompt.results import Gate, RunResult, StepStatus
@@ -36,6 +37,9 @@ Ask: TypeAlias = "Callable[[Gate, ControllingTerminal], Coroutine[None, None, De
 """Asks the person about one gate; None leaves it open."""
 
 _ENDED = frozenset({"succeeded", "failed", "canceled"})
+
+_OVERTAKEN = frozenset({"gate.token_invalid", "gate.expired", "gate.closed", "run.conflict"})
+"""An answer that came too late: somebody else asked too, or decided, or time ran out."""
 
 
 class Left(Exception):  # noqa: N818  # a decision of the person, not an error
@@ -199,6 +203,8 @@ class Follower:
             try:
                 result = await self._decide(gate, decision)
             except FleetPromptError as error:
+                if error.code in _OVERTAKEN and self.run_id is not None:
+                    return await self._overtaken(gate, terminal, self.run_id)
                 if error.code != "gate.bad_response" or not decision.can_be_mended:
                     raise
                 asking = ask_again(gate, terminal, error)
@@ -207,6 +213,24 @@ class Follower:
                 return result
         self._left_open.add(gate.gate_id)
         return None
+
+    async def _overtaken(self, gate: Gate, terminal: ControllingTerminal, run_id: str) -> RunResult:
+        """The run as it goes on; a gate that is still open is asked about once more."""
+        fresh = await self._client.get(run_id, reissue=True)
+        self._tokens = {gate.gate_id: gate.token for gate in fresh.gates if gate.token}
+        if gate.gate_id in self._tokens:
+            said = "The answer was not taken: another terminal asks too, or it came too late."
+            terminal.write_lines(fold(f"{said} Here it is once more.", terminal.width))
+            return fresh
+        said = "The answer was not taken: it was decided elsewhere before. The run goes on so."
+        if fresh.status in _ENDED:
+            said = "The answer was not taken: the run has ended meanwhile."
+        terminal.write_lines(fold(said, terminal.width))
+        if fresh.gates or fresh.status in _ENDED:
+            return fresh
+        return await self._until_it_stops(
+            lambda on_status: self._client.resume(run_id, on_status=on_status)
+        )
 
     async def _answered(
         self, asking: Coroutine[None, None, Decision | None], terminal: ControllingTerminal

@@ -73,7 +73,7 @@ def _item_lines(item: Any, width: int) -> list[str]:
     if name is None:
         first, *rest = _fact_lines(item, "", width - 6) or ["(nothing)"]
         return [f"    - {first}", *(f"      {line}" for line in rest)]
-    facts = {key: value for key, value in item.items() if value != name}
+    facts = {key: value for key, value in item.items() if not (key in _NAMES and value == name)}
     return [*_bulleted(name, width), *_fact_lines(facts, "      ", width)]
 
 

@@ -191,7 +191,7 @@ def _journal(path: Path) -> Check:
             f"{path} is damaged ({found}).",
             "copy it for later, then move it away; runs in it are lost, files are not",
         )
-    return Check("journal", "ok", f"{_amount(size)}, {runs} runs.")
+    return Check("journal", "ok", f"{_amount(size)}, {runs} run{'' if runs == 1 else 's'}.")
 
 
 def _watches(limit: Path = Path("/proc/sys/fs/inotify/max_user_watches")) -> Check:

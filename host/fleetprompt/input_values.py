@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fleetprompt_indexer.scalars import INTEGER_RANGE
 from fleetprompt_protocol.errors import RequestError
 
 if TYPE_CHECKING:
@@ -16,8 +18,32 @@ if TYPE_CHECKING:
 MAX_INPUTS_BYTES = 4 * 1024 * 1024
 """The longest message that an agent takes; more could never arrive."""
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,300}\Z")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,20}\Z")
+_MAX_DIGITS = 20
+"""Of an integer of 64 bits, with its sign."""
 _WORDS = {"true": True, "false": False}
+_KINDS = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list, written as JSON such as [1, 2]",
+    "object": 'a map, written as JSON such as {"a": 1}',
+}
+"""How the types of JSON Schema are called here; `null` is written so."""
+
+_FAULTS = {
+    "Expecting value": "a value is missing",
+    "Expecting property name enclosed in double quotes": "a name in double quotes is missing",
+    "Expecting ':' delimiter": "a `:` is missing",
+    "Expecting ',' delimiter": "a `,` or a closing bracket is missing",
+    "Illegal trailing comma before end of object": "a `,` stands before the closing bracket",
+    "Illegal trailing comma before end of array": "a `,` stands before the closing bracket",
+    "Extra data": "more follows after its end",
+    "Unterminated string starting at": "a text is not closed",
+    "Invalid control character at": "a control character stands in a text",
+}
+"""What Python's parser says, in the words of this project."""
 
 
 def read_inputs(source: str) -> dict[str, Any]:
@@ -92,11 +118,11 @@ def _converted(name: str, text: str, declared: Any) -> Any:
                 return value[0]
     if "string" in kinds:
         return text
-    wanted = " or ".join(str(kind) for kind in kinds)
-    raise RequestError(
-        "inputs.invalid",
-        f"The input `{name}` takes {wanted}; {json.dumps(text, ensure_ascii=False)} is not one.",
-    )
+    wanted = " or ".join(_KINDS.get(kind, str(kind)) for kind in kinds)
+    given = json.dumps(text, ensure_ascii=False)
+    if "integer" in kinds and text.strip().lstrip("+-").isdigit():
+        given += ", which is beyond 64 bits"
+    raise RequestError("inputs.invalid", f"`{name}` takes {wanted}, not {given}.")
 
 
 def _as_kind(text: str, kind: str) -> tuple[Any] | None:
@@ -104,7 +130,7 @@ def _as_kind(text: str, kind: str) -> tuple[Any] | None:
     word = text.strip()
     match kind:
         case "integer":
-            return (int(word),) if _INTEGER.match(word) else None
+            return (int(word),) if _INTEGER.match(word) and int(word) in INTEGER_RANGE else None
         case "boolean":
             return (_WORDS[word.lower()],) if word.lower() in _WORDS else None
         case "null":
@@ -142,11 +168,44 @@ def read_value(text: str, name: str) -> Any:
 def _parsed(data: bytes, name: str) -> Any:
     """The JSON value in the bytes; names given twice and numbers that JSON lacks are errors."""
     try:
-        return json.loads(data, object_pairs_hook=_unique, parse_constant=_refuse)
+        text = data.decode("utf-8-sig", "surrogatepass")
+        return json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_refuse,
+            parse_int=_integer,
+            parse_float=_float,
+        )
     except RecursionError:
         raise RequestError("inputs.invalid", f"The JSON in {name} is nested too deep.") from None
     except ValueError as error:
-        raise RequestError("inputs.invalid", f"The JSON in {name} is wrong: {error}.") from None
+        message = f"The JSON in {name} is wrong: {json_fault(error)}."
+        raise RequestError("inputs.invalid", message) from None
+
+
+def json_fault(error: ValueError) -> str:
+    """Why a text is no JSON, with the place where that shows."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"its byte {error.start + 1} is not UTF-8"
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
+    if not error.doc.strip():
+        return "it is empty"
+    fault = _FAULTS.get(error.msg, "it is malformed")
+    return f"{fault} in line {error.lineno}, column {error.colno}"
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_DIGITS or int(text) not in INTEGER_RANGE:
+        raise ValueError(f"{text[:40]} is beyond 64 bits; write it as text")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (math.inf, -math.inf):
+        raise ValueError(f"{text[:40]} is too large for a number")
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

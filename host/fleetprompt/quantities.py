@@ -17,12 +17,12 @@ def duration_s(text: str) -> float:
     """The seconds of a duration such as `30d` or `90m`.
 
     Raises:
-        RequestError: `inputs.invalid`.
+        RequestError: `arguments.invalid`.
     """
     match = re.fullmatch(rf"{_NUMBER}\s*([smhdw])", text.strip(), re.IGNORECASE)
     if match is None:
         raise RequestError(
-            "inputs.invalid",
+            "arguments.invalid",
             f"`{text}` is no duration; write a number with s, m, h, d or w, such as 30d.",
         )
     return min(float(match[1]) * _SECONDS[match[2].lower()], 1e10)
@@ -32,13 +32,13 @@ def size_bytes(text: str) -> int:
     """The bytes of a size such as `1GB`, `500 MiB` or `4096`.
 
     Raises:
-        RequestError: `inputs.invalid`.
+        RequestError: `arguments.invalid`.
     """
     match = re.fullmatch(rf"{_NUMBER}\s*([kmgt]?i?b|)", text.strip(), re.IGNORECASE)
     factor = _BYTES.get(match[2].lower()) if match is not None else None
     if match is None or factor is None:
         raise RequestError(
-            "inputs.invalid",
+            "arguments.invalid",
             f"`{text}` is no size; write a number with B, KB, MB, GB or TB, such as 1GB.",
         )
     return int(float(match[1]) * factor)

@@ -18,7 +18,10 @@ def chosen_root(root: str | Path | None) -> Path:
     if root is not None:
         given = Path(root)
         if not given.is_dir():
-            raise RequestError("root.not_found", f"The root {root} is not a directory.")
+            raise RequestError(
+                "root.not_found",
+                f"`--root {root}` is not a directory. Name the repository's folder.",
+            )
         return given.resolve()
     from fleetprompt_indexer.root import find_root
 
@@ -27,7 +30,8 @@ def chosen_root(root: str | Path | None) -> Path:
     if found is None:
         raise RequestError(
             "root.not_found",
-            f"Neither {here} nor a directory above it holds .fleetprompt/. Pass --root DIR.",
+            f"Neither {here} nor a directory above it holds .fleetprompt/. "
+            "`fleetprompt init` writes a first workflow here; --root DIR names another repository.",
         )
     return found
 

@@ -43,6 +43,7 @@ CODES: dict[str, str] = {
     "tool.failed": "The tool answered with an error.",
     # runs
     "run.not_found": "No run has this id.",
+    "run.ambiguous": "Several runs have ids that begin so.",
     "run.step_not_found": "The run has no step with this path.",
     "run.pruned": "The record of the run has been removed.",
     "run.conflict": "The request contradicts what has happened to the run.",
@@ -77,6 +78,8 @@ CODES: dict[str, str] = {
     "cli.cwd": "The working directory does not exist or leaves the workspace.",
     "secret.unavailable": "The secret's handle cannot be resolved.",
     # the operator
+    "arguments.invalid": "The command line is wrong.",
+    "output.unwritable": "The command's standard output cannot be written.",
     "journal.busy": "Another process holds the journal.",
     "journal.corrupt": "The journal holds rows that cannot be true.",
     "journal.version": "The journal was written by another version.",

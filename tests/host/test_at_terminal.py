@@ -194,3 +194,40 @@ def test_what_a_program_prints_cannot_move_the_cursor(at_terminal: At) -> None:
     assert terminal.end() == 0
     assert "\x1b[2J" not in terminal.seen
     assert "\x1b[3" not in terminal.seen
+
+
+def test_an_answer_that_comes_too_late_is_not_taken(
+    repository: Path, at_terminal: At, fleetprompt: Command
+) -> None:
+    fleetprompt("run", "release", "--allow-side-effects")
+    slow = at_terminal("approve")
+    slow.expect("Approve? [y/N/later] ")
+    quick = at_terminal("approve")
+    quick.expect("Approve? [y/N/later] ")
+    slow.send("n\n")
+    slow.expect("another terminal asks too")
+    slow.expect("Approve? [y/N/later] ")
+    quick.send("n\n")
+    quick.expect("another terminal asks too")
+    quick.expect("Approve? [y/N/later] ")
+    quick.send("y\n")
+    quick.expect("published v1")
+    assert quick.end() == 0
+    slow.send("n\n")
+    slow.expect("the run has ended meanwhile")
+    slow.expect("succeeded")
+    assert slow.end() == 0
+    assert published(repository) == ["v1"]
+
+
+def test_an_approval_of_a_run_that_was_canceled_elsewhere_changes_nothing(
+    repository: Path, at_terminal: At, fleetprompt: Command
+) -> None:
+    fleetprompt("run", "release", "--allow-side-effects")
+    terminal = at_terminal("approve")
+    terminal.expect("Approve? [y/N/later] ")
+    assert fleetprompt("cancel").returncode == 0
+    terminal.send("y\n")
+    terminal.expect("the run has ended meanwhile")
+    assert terminal.end() == 130
+    assert published(repository) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,12 @@ def test_every_exit_code_is_documented() -> None:
         (["run"], 2, "WORKFLOW"),
         (["run", "x", "--allow"], 2, "--allow"),
         (["resume", "--retry", "a", "--fail", "b"], 2, "not allowed with"),
+        (["run", "x", "--allow-side-effect"], 2, "Did you mean `--allow-side-effects`?"),
+        (["list", "x"], 2, "`x` is one argument too many."),
+        (["runs", "--limit", "0"], 2, "`0` is no whole number of at least 1"),
+        (["logs", "a", "--attempt", "last"], 2, "`last` is no whole number"),
+        (["logs", "a", "--channel", "out"], 2, "`out` is none of stdout, stderr, json"),
+        (["help", "lits"], 2, "Did you mean `list`?"),
     ],
 )
 def test_a_wrong_command_line_is_a_usage_error(
@@ -65,8 +72,29 @@ def test_a_wrong_command_line_is_a_usage_error(
 ) -> None:
     done = fleetprompt(*arguments)
     assert (done.returncode, done.stdout) == (code, "")
-    assert said in done.stderr
+    assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+    if arguments:
+        assert "code: arguments.invalid" in done.stderr
+        as_json = json.loads(fleetprompt(*arguments, "--json").stdout)
+        assert (as_json["ok"], as_json["error"]["code"]) == (False, "arguments.invalid")
+
+
+def test_help_is_given_for_one_command(fleetprompt: Run) -> None:
+    done = fleetprompt("help", "run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == fleetprompt("run", "--help").stdout
+
+
+def test_a_full_standard_output_is_named(repository: Path, environ: dict[str, str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "fleetprompt", "list"],
+            cwd=repository, env=environ, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "Standard output cannot be written: No space left on device." in done.stderr
+    assert "code: output.unwritable" in done.stderr
 
 
 def loaded_by(code: str) -> set[str]:

@@ -14,6 +14,8 @@ from fleetprompt_protocol.errors import CODES, FleetPromptError
         ("inputs.invalid", 2),
         ("run.not_found", 4),
         ("run.conflict", 1),
+        ("run.ambiguous", 2),
+        ("arguments.invalid", 2),
         ("gate.not_found", 4),
         ("root.not_found", 4),
         ("tool.denied", 3),

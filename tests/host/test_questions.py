@@ -114,7 +114,7 @@ def test_a_form_is_filled_in_field_by_field(at_terminal: At) -> None:
     terminal.expect("plates (integer)")
     terminal.expect("> ")
     terminal.send("many\n")
-    terminal.expect("takes integer")
+    terminal.expect("takes a whole number")
     terminal.expect("> ")
     terminal.send("2\n")
     asked = terminal.expect("> ")
@@ -304,9 +304,9 @@ def test_a_response_on_the_command_line_is_confirmed(at_terminal: At, fleetpromp
     ("arguments", "code", "error"),
     [
         (["--response", "{no"], 2, "inputs.invalid"),
-        (["--response", "1", "a", "b"], 2, "inputs.invalid"),
-        (["--reason", "x"], 2, "inputs.invalid"),
-        (["--from", "word", "--reason", "x"], 2, "inputs.invalid"),
+        (["--response", "1", "a", "b"], 2, "arguments.invalid"),
+        (["--reason", "x"], 2, "arguments.invalid"),
+        (["--from", "word", "--reason", "x"], 2, "arguments.invalid"),
         (["--response", "1"], 3, "decision.no_terminal"),
         (["--complete", "word"], 3, "decision.no_terminal"),
         (["--from", "word"], 3, "decision.no_terminal"),
@@ -366,5 +366,5 @@ def test_a_failed_run_is_not_continued_from_a_step_it_does_not_have(
     fleetprompt("run", "flaky", "--allow-side-effects")
     terminal = at_terminal("resume", "--from", "gat")
     terminal.expect("has no step")
-    terminal.expect("code: run.conflict")
-    assert terminal.end() == 1
+    terminal.expect("code: run.step_not_found")
+    assert terminal.end() == 4

@@ -65,7 +65,7 @@ class Snapshots:
         """The id of the only run that begins so; the latest run for an empty prefix.
 
         Raises:
-            RequestError: `run.not_found`, or `run.conflict` when several begin so.
+            RequestError: `run.not_found`, or `run.ambiguous` when several begin so.
         """
         rows = self._journal.find_runs(self._project, prefix, 6)
         if not rows:
@@ -73,7 +73,7 @@ class Snapshots:
         if prefix and len(rows) > 1 and all(row.run_id != prefix for row in rows):
             ids = ", ".join(row.run_id for row in rows[:5])
             raise RequestError(
-                "run.conflict",
+                "run.ambiguous",
                 f"Several runs begin with {prefix}: {ids}. Give more of the id.",
                 details={"run_ids": [row.run_id for row in rows]},
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.language.schemas import schema_fault, schema_problems
+from fleetprompt_indexer.scalars import INTEGER_RANGE
 from fleetprompt_indexer.vocabulary import closest
 from fleetprompt_protocol.errors import RequestError
 
@@ -95,10 +96,8 @@ def check_inputs(plan: Plan, given: Mapping[str, Json]) -> dict[str, Json]:
     for name, schema in plan.inputs.items():
         if name in given:
             values[name] = given[name]
-            problems += [
-                {"name": name, "message": problem}
-                for problem in schema_problems(schema, given[name])
-            ]
+            found = schema_problems(schema, given[name]) or _number_problems(given[name])
+            problems += [{"name": name, "message": problem} for problem in found]
         elif isinstance(schema, dict) and "default" in schema:
             values[name] = schema["default"]
         elif name in plan.required_inputs:
@@ -113,7 +112,21 @@ def check_inputs(plan: Plan, given: Mapping[str, Json]) -> dict[str, Json]:
         more = f" ({len(problems) - 3} more)" if len(problems) > 3 else ""
         raise RequestError(
             "inputs.invalid",
-            f"The inputs of workflow {plan.workflow_id} do not fit. {listed}{more}",
+            f"The inputs of workflow `{plan.workflow_id}` do not fit. {listed}{more}",
             details={"problems": problems},
         )
     return values
+
+
+def _number_problems(value: Json) -> list[str]:
+    """What no expression could count with, as in a file: at most one sentence."""
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, int) and part not in INTEGER_RANGE:
+            return ["A number is beyond 64 bits. Pass it as text."]
+        if isinstance(part, dict):
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
+    return []

@@ -79,9 +79,10 @@ class ArtifactStore:
                 str(path.relative_to(folder)) for path in folder.glob(pattern) if path.is_file()
             }
             if not found:
+                where = "the workspace" if relative == "." else relative
                 raise RequestError(
                     "output.artifact",
-                    f"`artifacts: {pattern}` names no file in {relative}. "
+                    f"`artifacts: {pattern}` names no file in {where}. "
                     "Correct the pattern, or have the step make the file.",
                 )
             names |= found

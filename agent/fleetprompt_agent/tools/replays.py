@@ -87,7 +87,8 @@ def _step(state: RunState, reference: str) -> StepState:
         hint = f"It stands for {len(named)} steps: {paths}. Give one of these paths."
     else:
         near = closest(reference, list(state.steps))
-        hint = f"Did you mean {near}?" if near else "fp_get_run lists the steps."
+        known = ", ".join(list(state.steps)[:10]) + (" …" if len(state.steps) > 10 else "")
+        hint = f"Did you mean {near}?" if near else f"It has {known}."
     raise RequestError(
         "run.step_not_found", f"Run {state.run_id} has no step {reference[:120]}. {hint}"
     )

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt.exit_codes import ExitCode
+from fleetprompt.input_values import json_fault
 from fleetprompt.output import write_json, write_lines
 from fleetprompt_protocol.errors import RequestError
 
@@ -68,10 +69,11 @@ def _sample(text: str | None) -> SampleCall | None:
     try:
         given: Any = json.loads(text)
     except ValueError as error:
-        raise RequestError("inputs.invalid", f"`--call` is not JSON: {error}.") from None
+        message = f"`--call` is not JSON: {json_fault(error)}."
+        raise RequestError("arguments.invalid", message) from None
     tool_id = given.get("tool_id") if isinstance(given, dict) else None
     arguments = given.get("input", {}) if isinstance(given, dict) else None
     if not isinstance(tool_id, str) or not isinstance(arguments, dict):
         message = '`--call` is an object such as {"tool_id": "greet", "input": {}}.'
-        raise RequestError("inputs.invalid", message)
+        raise RequestError("arguments.invalid", message)
     return SampleCall(tool_id, arguments)

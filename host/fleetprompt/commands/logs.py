@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from fleetprompt.arguments import whole_number
 from fleetprompt.connection import connected
 from fleetprompt.escaping import escape_line, escape_text
 from fleetprompt.exit_codes import ExitCode
@@ -33,14 +34,17 @@ def add_logs(parser: argparse.ArgumentParser) -> None:
         "--channel", choices=_CHANNELS, help="only this one, all of it on standard output"
     )
     parser.add_argument(
-        "--attempt", metavar="N", type=int, help="which attempt (default: the last with output)"
+        "--attempt",
+        metavar="N",
+        type=whole_number(0),
+        help="which attempt (default: the last with output)",
     )
     parser.set_defaults(act=_logs)
 
 
 def _logs(options: argparse.Namespace) -> int:
     if len(options.names) > 2:
-        raise RequestError("inputs.invalid", "`logs` takes one run and one step of it.")
+        raise RequestError("arguments.invalid", "`logs` takes one run and one step of it.")
     run, step = ("", *options.names)[-2:]
     return asyncio.run(_show(options, run, step))
 

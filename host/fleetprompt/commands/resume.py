@@ -81,7 +81,7 @@ def _resume(options: argparse.Namespace) -> int:
     if settlement is not None:
         return asyncio.run(_settle(options, settlement))
     if options.reason is not None:
-        raise RequestError("inputs.invalid", "`--reason` goes with a decision; there is none.")
+        raise RequestError("arguments.invalid", "`--reason` goes with a decision; there is none.")
     return asyncio.run(_continue(options))
 
 
@@ -104,7 +104,7 @@ def _settlement(options: argparse.Namespace) -> _Settlement | None:
     text, *steps = options.response
     if len(steps) > 1:
         raise RequestError(
-            "inputs.invalid", "`--response` takes JSON and one STEP; quote the JSON."
+            "arguments.invalid", "`--response` takes JSON and one STEP; quote the JSON."
         )
     value = _value(text, "--response")
     step = steps[0] if steps else None
@@ -131,7 +131,7 @@ async def _continue(options: argparse.Namespace) -> int:
 
 async def _reopen(options: argparse.Namespace) -> int:
     if options.reason is not None:
-        raise RequestError("inputs.invalid", "`--reason` is not kept with `--from`.")
+        raise RequestError("arguments.invalid", "`--reason` is not kept with `--from`.")
     terminal = terminal_for_decision("Continuing a failed run")
     async with connected(options) as client:
         from fleetprompt.driving import drive, report_run
@@ -167,7 +167,7 @@ async def _is_reopening_confirmed(
         )
     if not any(step == known.step_path for known in result.steps):
         raise RequestError(
-            "run.conflict",
+            "run.step_not_found",
             f"Run {result.run_id} has no step `{step}`. `fleetprompt show {result.run_id}` "
             "lists its steps.",
         )

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
+from fleetprompt.arguments import whole_number
 from fleetprompt.connection import add_run_argument, connected
 from fleetprompt.exit_codes import ExitCode
 from fleetprompt.output import stdout_style, width_of, write_json, write_lines
@@ -21,7 +22,11 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
         "action", metavar="prune", nargs="?", choices=("prune",), help="forget old runs"
     )
     parser.add_argument(
-        "--limit", metavar="N", type=int, default=20, help="how many, the latest first (20)"
+        "--limit",
+        metavar="N",
+        type=whole_number(1),
+        default=20,
+        help="how many, the latest first (20)",
     )
     parser.add_argument(
         "--older-than", metavar="DURATION", help="prune: those that ended so long ago (30d)"
@@ -42,7 +47,7 @@ def _act(options: argparse.Namespace) -> int:
         return asyncio.run(_prune(options, older, most))
     if options.older_than is not None or options.max_bytes is not None or options.dry_run:
         raise RequestError(
-            "inputs.invalid",
+            "arguments.invalid",
             "--older-than, --max-bytes and --dry-run belong to `fleetprompt runs prune`.",
         )
     return asyncio.run(_runs(options))

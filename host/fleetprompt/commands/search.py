@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from fleetprompt.arguments import whole_number
 from fleetprompt.exit_codes import ExitCode
 from fleetprompt.output import stdout_style, width_of, write_json, write_lines
 from fleetprompt.roots import chosen_root
@@ -41,7 +42,9 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--status", choices=tuple(_STATUS_COLOURS), help="only workflows of this status"
     )
-    parser.add_argument("--limit", metavar="N", type=int, default=20, help="how many (20)")
+    parser.add_argument(
+        "--limit", metavar="N", type=whole_number(1), default=20, help="how many (20)"
+    )
     parser.set_defaults(act=_search)
 
 
@@ -57,7 +60,7 @@ def _search(options: argparse.Namespace) -> int:
             agent=options.agent,
             status=options.status,
             root=root,
-            limit=max(1, min(options.limit, _MAX_LIMIT)),
+            limit=min(options.limit, _MAX_LIMIT),
         )
         is_known = root is None or root in catalog.roots()
         notices = list(catalog.notices)
