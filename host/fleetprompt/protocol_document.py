@@ -176,8 +176,8 @@ and nothing else; logs are JSON lines on standard error.
   prints only the newest piece of each channel waits, marked `coalesced`; above {_mib(MARK_BYTES)},
   runs pause at their next event. Transitions and results are never dropped. Not one byte taken for
   {STALL_S:g} s: the other side is gone.
-* **The end**: end of input, SIGTERM, SIGINT, a broken pipe, or the death of the parent (looked at
-  every {PARENT_POLL_S:g} s). Steps are stopped with everything they have started, runs stay
+* **The end**: end of input, SIGTERM, SIGINT, SIGHUP, a broken pipe, or the death of the parent
+  (looked at every {PARENT_POLL_S:g} s). Steps are stopped with everything they have started, runs stay
   resumable, and the agent exits within 5 s.
 
 ## Order

@@ -74,7 +74,7 @@ def assert_orderly(workspace: Workspace, agent: AgentProcess, *, effects: str = 
     assert (workspace.root / "done").read_text() == effects
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_runs_and_every_descendant_of_their_steps(
     workspace: Workspace, stubborn: AgentProcess, number: signal.Signals
 ) -> None:

@@ -113,7 +113,10 @@ class Session:
     async def run(self) -> int:
         """Serve until the stream ends or somebody ends it; gives the exit code."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        ends = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+            ends.append(signal.SIGHUP)
+        for number in ends:
             loop.add_signal_handler(number, self._on_signal, number)
         self._spawn(self._watch_parent())
         self._serving = serving = await self._begin()

@@ -38,6 +38,13 @@ from fleetprompt_agent.steps.process_tree import SUBREAPER, Usage, children_of, 
 KILL_AGAIN_MS = 20
 """As in a keeper: look again for what a killed process handed over."""
 
+_OBEYED = {
+    signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT, signal.SIGCHLD, signal.SIGABRT, signal.SIGBUS,
+    signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP,
+}  # fmt: skip
+"""Signals that keep their meaning: those that cannot be ignored, and those of faults. Every other
+one ends or stops programs that do not expect it, and a step may well send it to its parent."""
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
@@ -123,7 +130,7 @@ def start_supervisor() -> Supervisor:
 def _supervise(sock_fd: int) -> None:
     """The supervisor's life. Never returns."""
     os.setsid()
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
+    for signum in signal.valid_signals() - _OBEYED:
         signal.signal(signum, signal.SIG_IGN)
     sock_fd = _close_all_but(sock_fd)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

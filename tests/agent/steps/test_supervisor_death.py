@@ -255,14 +255,18 @@ def test_nothing_outlives_keeper_and_agent(agent: Agent, roll: Roll) -> None:
     _wait_for_death(agent.supervisor_pid)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE])
-def test_signals_that_end_other_programs_do_not_end_the_guards(
-    agent: Agent, roll: Roll, signum: int
-) -> None:
+HARMLESS = [
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGUSR1,
+    signal.SIGUSR2, signal.SIGALRM, signal.SIGXCPU, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
+]  # fmt: skip
+
+
+def test_signals_that_end_other_programs_do_not_end_the_guards(agent: Agent, roll: Roll) -> None:
     keeper = agent.start_daemon(roll)
 
-    os.kill(agent.supervisor_pid, signum)
-    os.kill(keeper, signum)
+    for signum in HARMLESS:
+        os.kill(agent.supervisor_pid, signum)
+        os.kill(keeper, signum)
 
     agent.start("next", "true")
     assert agent.hear()["code"] is None
