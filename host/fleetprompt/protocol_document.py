@@ -177,8 +177,8 @@ and nothing else; logs are JSON lines on standard error.
   runs pause at their next event. Transitions and results are never dropped. Not one byte taken for
   {STALL_S:g} s: the other side is gone.
 * **The end**: end of input, SIGTERM, SIGINT, SIGHUP, a broken pipe, or the death of the parent
-  (looked at every {PARENT_POLL_S:g} s). Steps are stopped with everything they have started, runs stay
-  resumable, and the agent exits within 5 s.
+  (looked at every {PARENT_POLL_S:g} s). Steps are stopped with everything they have started, runs
+  stay resumable, and the agent exits within 5 s.
 
 ## Order
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fleetprompt_testing.router_host import greeted, notification, request_of, send
 
 if TYPE_CHECKING:
     from fleetprompt_testing.workspace import AgentProcess, Workspace
@@ -20,13 +20,6 @@ TOOL = {
         "additionalProperties": False,
     },
 }
-WELCOME = {
-    "accepted_version": "1",
-    "session_id": "session-1",
-    "heartbeat_interval_ms": 100,
-    "max_frame_bytes": 4 * 1024 * 1024,
-    "server": {"core_version": "test", "instance_id": "host-1"},
-}
 META = {"request_id": "r", "correlation_id": "line"}
 WORKFLOW = f"""\
 steps:
@@ -34,29 +27,6 @@ steps:
 outputs:
   said: ${{{{ steps.ask.json }}}}
 """
-
-
-def send(agent: AgentProcess, **message: Any) -> None:
-    agent.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
-
-
-def request_of(agent: AgentProcess, method: str) -> dict[str, Any]:
-    return agent.read_until(lambda message: message.get("method") == method and "id" in message)
-
-
-def notification(agent: AgentProcess, method: str) -> dict[str, Any]:
-    found = agent.read_until(lambda message: message.get("method") == method)
-    params: dict[str, Any] = found["params"]
-    return params
-
-
-def greeted(workspace: Workspace, *, capabilities: tuple[str, ...] = ()) -> AgentProcess:
-    agent = workspace.agent("--allow-side-effects", env={"FLEETPROMPT_SESSION_TOKEN": "token"})
-    welcome = {**WELCOME, "capabilities": list(capabilities)}
-    send(agent, id=request_of(agent, "agent.hello")["id"], result=welcome)
-    register = request_of(agent, "agent.tools.register")
-    send(agent, id=register["id"], result={"registered": []})
-    return agent
 
 
 def run(agent: AgentProcess, **fields: Any) -> int:
@@ -90,7 +60,7 @@ def test_a_step_calls_a_tool_through_the_host_with_everything_that_belongs_to_it
     workspace: Workspace,
 ) -> None:
     workspace.write("w.yaml", WORKFLOW)
-    agent = greeted(workspace)
+    agent = greeted(workspace, "--allow-side-effects")
     request = run(agent)
     call = routed(agent)
     params = call["params"]
@@ -140,7 +110,7 @@ def test_what_the_tool_answers_is_known_and_what_is_left_open_is_a_question(
     workspace: Workspace, answer: dict[str, Any], status: str, code: str
 ) -> None:
     workspace.write("w.yaml", WORKFLOW)
-    agent = greeted(workspace)
+    agent = greeted(workspace, "--allow-side-effects")
     request = run(agent)
     call = routed(agent)
     send(agent, id=call["id"], result={"call_id": call["params"]["call_id"], **answer})
@@ -156,7 +126,7 @@ def test_a_call_that_could_not_be_made_has_no_effect_unless_nobody_can_tell(
     workspace: Workspace, code: str, status: str
 ) -> None:
     workspace.write("w.yaml", WORKFLOW)
-    agent = greeted(workspace)
+    agent = greeted(workspace, "--allow-side-effects")
     request = run(agent)
     error = {"code": -32000, "message": "no", "data": {"code": code, "message": "no"}}
     send(agent, id=routed(agent)["id"], error=error)
@@ -168,7 +138,7 @@ def test_a_tool_that_is_not_offered_or_takes_other_input_is_never_called(
     workspace: Workspace,
 ) -> None:
     workspace.write("w.yaml", WORKFLOW)
-    agent = greeted(workspace)
+    agent = greeted(workspace, "--allow-side-effects")
     request = run(agent)
     send(agent, id=request_of(agent, "agent.tools.query")["id"], result={"tools": []})
     _, step = step_of(agent, request)
@@ -183,7 +153,7 @@ def test_a_tool_that_is_not_offered_or_takes_other_input_is_never_called(
 
 def test_a_minimal_host_that_knows_no_query_is_called_all_the_same(workspace: Workspace) -> None:
     workspace.write("w.yaml", WORKFLOW)
-    agent = greeted(workspace)
+    agent = greeted(workspace, "--allow-side-effects")
     request = run(agent)
     error = {"code": -32601, "message": "no such method"}
     send(agent, id=request_of(agent, "agent.tools.query")["id"], error=error)
@@ -203,7 +173,7 @@ def test_without_a_host_such_a_step_fails_and_says_what_it_needs(workspace: Work
 
 def test_a_cancel_goes_down_to_the_tool_and_its_last_word_is_kept(workspace: Workspace) -> None:
     workspace.write("w.yaml", WORKFLOW)
-    agent = greeted(workspace)
+    agent = greeted(workspace, "--allow-side-effects")
     request = run(agent)
     call = routed(agent)
     call_id = call["params"]["call_id"]
@@ -219,7 +189,7 @@ def test_the_time_limit_of_a_step_travels_with_its_call_and_ends_it(workspace: W
     workspace.write(
         "w.yaml", f"steps:\n  - {{id: ask, tool: {REVIEW}, with: {{depth: 2}}, timeout: 300ms}}\n"
     )
-    agent = greeted(workspace)
+    agent = greeted(workspace, "--allow-side-effects")
     request = run(agent)
     call = routed(agent)
     assert call["params"]["timeout_ms"] == 300
@@ -235,7 +205,7 @@ def test_a_host_that_goes_away_leaves_a_run_that_asks_what_became_of_the_call(
     workspace: Workspace,
 ) -> None:
     workspace.write("w.yaml", WORKFLOW)
-    agent = greeted(workspace)
+    agent = greeted(workspace, "--allow-side-effects")
     run(agent)
     routed(agent)
     assert agent.close() == 0
@@ -249,7 +219,7 @@ def test_an_answer_longer_than_the_step_keeps_is_not_consumed(workspace: Workspa
         "w.yaml",
         f"steps:\n  - {{id: ask, tool: {REVIEW}, with: {{depth: 2}}}}\n",
     )
-    agent = greeted(workspace)
+    agent = greeted(workspace, "--allow-side-effects")
     request = run(agent)
     call = routed(agent)
     answer = {"call_id": call["params"]["call_id"], "status": "succeeded", "output": "x" * 600_000}
@@ -267,7 +237,7 @@ def workflow_signal(agent: AgentProcess, what: str) -> dict[str, Any]:
 
 
 def test_runs_and_workflow_files_become_signals(workspace: Workspace) -> None:
-    agent = greeted(workspace, capabilities=("workflow_signals",))
+    agent = greeted(workspace, "--allow-side-effects", capabilities=("workflow_signals",))
     workspace.write("w.yaml", "steps:\n  - {id: a, tool: flow:noop}\n")
     found = notification(agent, "agent.signal")
     assert found["type"] == "fleetprompt.workflow.discovered"
@@ -294,7 +264,7 @@ def test_runs_and_workflow_files_become_signals(workspace: Workspace) -> None:
 
 def test_a_heartbeat_tells_what_is_under_way(workspace: Workspace) -> None:
     workspace.write("w.yaml", WORKFLOW)
-    agent = greeted(workspace)
+    agent = greeted(workspace, "--allow-side-effects")
     run(agent)
     routed(agent)
     beat = notification(agent, "agent.heartbeat")

@@ -2,75 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from fleetprompt_testing.router_host import (
+    AGENT,
+    TOKEN,
+    WELCOME,
+    answer,
+    greeted,
+    offered,
+    refuse,
+    request_of,
+    send,
+    tool_call,
+    welcomed,
+)
 
 if TYPE_CHECKING:
-    from fleetprompt_testing.workspace import AgentProcess, Workspace
-
-AGENT = "com.fleetprompt.core"
-WELCOME = {
-    "accepted_version": "1",
-    "session_id": "session-1",
-    "heartbeat_interval_ms": 100,
-    "max_frame_bytes": 4 * 1024 * 1024,
-    "server": {"core_version": "test", "instance_id": "host-1"},
-}
-
-
-def answer(agent: AgentProcess, request: dict[str, Any], result: Any) -> None:
-    """Answer a request of the agent."""
-    message = {"jsonrpc": "2.0", "id": request["id"], "result": result}
-    agent.write(json.dumps(message).encode() + b"\n")
-
-
-def refuse(agent: AgentProcess, request: dict[str, Any], number: int, code: str) -> None:
-    """Refuse a request of the agent."""
-    error = {"code": number, "message": "no", "data": {"code": code, "message": "no"}}
-    message = {"jsonrpc": "2.0", "id": request["id"], "error": error}
-    agent.write(json.dumps(message).encode() + b"\n")
-
-
-def request_of(agent: AgentProcess, method: str) -> dict[str, Any]:
-    """The agent's next request of this method."""
-    return agent.read_until(lambda message: message.get("method") == method and "id" in message)
-
-
-def welcomed(workspace: Workspace, *flags: str) -> AgentProcess:
-    """An agent whose hello was welcomed."""
-    agent = workspace.agent(*flags, env={"FLEETPROMPT_SESSION_TOKEN": "s3cret-token-value"})
-    hello = request_of(agent, "agent.hello")
-    assert hello["params"]["session_token"] == "s3cret-token-value"
-    assert hello["params"]["agent_id"] == AGENT
-    answer(agent, hello, WELCOME)
-    return agent
-
-
-def offered(agent: AgentProcess, what: str) -> list[Any]:
-    """The tools that the agent's next request registers, or the ids that it unregisters."""
-    request = request_of(agent, f"agent.tools.{what}")
-    answer(agent, request, {"registered": [], "rejected": []})
-    given: list[Any] = request["params"]["tools" if what == "register" else "tool_ids"]
-    return given
-
-
-def greeted(workspace: Workspace, *flags: str) -> AgentProcess:
-    """An agent whose hello was welcomed and whose tools are registered."""
-    agent = welcomed(workspace, *flags)
-    offered(agent, "register")
-    return agent
-
-
-def tool_call(tool: str, given: Any = None, **fields: Any) -> dict[str, Any]:
-    return {"call_id": "call-1", "tool_id": f"{AGENT}/{tool}", "input": given or {}, **fields}
+    from fleetprompt_testing.workspace import Workspace
 
 
 def test_with_a_token_the_agent_speaks_first_and_serves_nobody_before_the_welcome(
     workspace: Workspace,
 ) -> None:
-    agent = workspace.agent(env={"FLEETPROMPT_SESSION_TOKEN": "s3cret-token-value"})
+    agent = workspace.agent(env={"FLEETPROMPT_SESSION_TOKEN": TOKEN})
     early = agent.send("core.tool.call", tool_call("fp_list_workflows"))
     hello = request_of(agent, "agent.hello")
     refused = agent.answer(early)
@@ -91,14 +47,14 @@ def test_with_a_token_the_agent_speaks_first_and_serves_nobody_before_the_welcom
     [(-32000, "protocol.unauthorized"), (-32000, "protocol.unsupported_version")],
 )
 def test_an_agent_that_is_not_welcome_ends(workspace: Workspace, number: int, code: str) -> None:
-    agent = workspace.agent(env={"FLEETPROMPT_SESSION_TOKEN": "s3cret-token-value"})
+    agent = workspace.agent(env={"FLEETPROMPT_SESSION_TOKEN": TOKEN})
     refuse(agent, request_of(agent, "agent.hello"), number, code)
     assert agent.process.wait(60) == 3
     assert code in agent.log
 
 
 def test_a_welcome_in_an_unknown_version_ends_the_session(workspace: Workspace) -> None:
-    agent = workspace.agent(env={"FLEETPROMPT_SESSION_TOKEN": "s3cret-token-value"})
+    agent = workspace.agent(env={"FLEETPROMPT_SESSION_TOKEN": TOKEN})
     answer(agent, request_of(agent, "agent.hello"), {**WELCOME, "accepted_version": "99"})
     assert agent.process.wait(60) == 3
 
@@ -152,8 +108,7 @@ def test_a_cancelled_call_is_answered_once_with_its_canceled_result(
         cancel = agent.send(how, {"call_id": "call-1", "reason": "enough"})
         assert agent.answer(cancel)["result"]["accepted"] is True
     else:
-        agent.write(json.dumps({"jsonrpc": "2.0", "method": how, "params": {"id": call}}).encode())
-        agent.write(b"\n")
+        send(agent, method=how, params={"id": call})
     result = agent.answer(call)["result"]
     assert (result["status"], result["output"]["status"]) == ("canceled", "canceled")
     again = agent.call("core.tool.cancel", {"call_id": "call-1"})

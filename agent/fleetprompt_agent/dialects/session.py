@@ -194,6 +194,8 @@ class Session:
                 # A host that did not ask for the greeting may be a minimal one.
                 log.info("session.no_welcome", code=error.code)
                 return
+            if error.code == "protocol.closed":
+                return  # the session has ended in another way
             log.error("session.refused", code=error.code, message=error.message)
             self._exit_code = 3
             peer.end()
