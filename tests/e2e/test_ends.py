@@ -153,7 +153,15 @@ def kill(agent: AgentProcess) -> int:
     return agent.process.wait(END_S + SLACK_S)
 
 
-@pytest.mark.parametrize("end", [end_input, terminate, kill])
+ENDS: dict[Callable[[AgentProcess], int], int] = {
+    end_input: 0,
+    terminate: 128 + signal.SIGTERM,
+    kill: -signal.SIGKILL,
+}
+"""With their exit codes."""
+
+
+@pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_end_in_the_middle_of(
     workspace: Workspace,
@@ -165,8 +173,7 @@ def test_an_end_in_the_middle_of(
     if end is terminate and moment in (silence, half_a_long_message):
         assert code in (128 + signal.SIGTERM, -signal.SIGTERM)  # it may not have begun
     else:
-        codes = {end_input: 0, terminate: 128 + signal.SIGTERM, kill: -signal.SIGKILL}
-        assert code == codes[end], agent.log[-2000:]
+        assert code == ENDS[end], agent.log[-2000:]
     assert "Traceback" not in agent.log
     wait_until_gone(mark_of(workspace))
     after = workspace.agent()
