@@ -43,8 +43,17 @@ class Decision:
 async def ask_decision(gate: Gate, terminal: ControllingTerminal) -> Decision | None:
     """Show the gate and read its decision; None when it is left for later."""
     # The fields of a form are shown where each is asked for.
-    is_form = gate.kind in ("ask", "judgement") and form_of(gate.response_schema) is not None
-    show_gate(gate.model_copy(update={"response_schema": None}) if is_form else gate, terminal)
+    form = form_of(gate.response_schema) if gate.kind in ("ask", "judgement") else None
+    if form is not None:
+        # So are the choices that earlier steps gave.
+        preview = gate.preview
+        given = list(preview.values()) if isinstance(preview, dict) else [preview]
+        if all(some in [list(asked.choices) for asked in form.fields] for some in given):
+            preview = None
+        update = {"response_schema": None, "preview": preview}
+        show_gate(gate.model_copy(update=update), terminal)
+    else:
+        show_gate(gate, terminal)
     return await _ask(gate, terminal)
 
 

@@ -243,5 +243,6 @@ def _unprintable(text: str) -> Problem:
     line, column = Lines(text).position(index)
     sign = f"U+{ord(text[index]):04X}" if match else "a character"
     message = f"{sign} is a control character, which YAML text cannot hold."
-    hint = 'remove it, or write it as "\\x1b" in double quotes'
+    escaped = f"\\x{ord(text[index]):02x}" if match and ord(text[index]) < 256 else "\\x1b"
+    hint = f'remove it, or write it as "{escaped}" in double quotes'
     return Problem("document.syntax", message, line=line + 1, column=column + 1, hint=hint)

@@ -108,7 +108,15 @@ def walk_events(text: str, problems: list[Problem], *, format: Format) -> Head: 
 def _enter(parser: EventParser, findings: _Findings) -> None:
     parser.get_event()
     if type(parser.get_event()) is parser.stream_end:
-        raise Refused(Problem("document.empty", "The file is empty.", line=1, column=1))
+        raise Refused(
+            Problem(
+                "document.empty",
+                "The file is empty.",
+                line=1,
+                column=1,
+                hint="a workflow has at least `steps:`",
+            )
+        )
     root = parser.get_event()
     findings.check_properties(root)
     if type(root) is not parser.map_start:

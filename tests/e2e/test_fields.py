@@ -402,3 +402,82 @@ def test_a_denied_tool_is_refused_before_anything_runs(workspace: Workspace) -> 
     refused = workspace.trusted().error("fp_run_workflow", {"workflow": "w"})
     assert refused["code"] == "workflow.invalid"
     assert "cli:rm" in refused["message"]
+
+
+def test_a_step_that_was_never_reached_is_skipped_for_outputs_and_finally(
+    workspace: Workspace,
+) -> None:
+    workspace.write(
+        "w.yaml",
+        "steps:\n"
+        "  - {id: a, tool: flow:fail, with: {message: no}, on_error: skip_rest}\n"
+        "  - {id: b, tool: flow:noop}\n"
+        "finally:\n"
+        "  - {id: z, tool: flow:set, with: {was: '${{ steps.b.status }}'}}\n"
+        "outputs: {b: '${{ steps.b.status }}', z: $z.json.was}\n",
+    )
+    agent = workspace.agent()
+    ended = agent.call("fp_run_workflow", {"workflow": "w"})
+    assert ended["outputs"] == {"b": "skipped", "z": "skipped"}
+    assert agent.call("fp_replay_run", {"run_id": ended["run_id"]})["ok"]
+
+
+def test_an_answer_is_one_of_the_choices_that_an_earlier_step_gave(workspace: Workspace) -> None:
+    workspace.write(
+        "w.yaml",
+        "steps:\n"
+        "  - {id: pods, tool: flow:set, with: {all: [p1, p2, p3]}}\n"
+        "  - id: one\n"
+        "    ask:\n"
+        "      prompt: Which?\n"
+        "      schema:\n"
+        "        type: object\n"
+        "        required: [pod]\n"
+        "        properties: {pod: {type: string}, why: {type: string}}\n"
+        "      choices_from: {pod: $pods.json.all}\n"
+        "  - id: some\n"
+        "    ask: {prompt: Which?, schema: {type: array}, choices_from: $pods.json.all}\n"
+        "outputs: {one: $one.response.pod, some: $some.response}\n",
+    )
+    agent = workspace.agent()
+    waits = agent.call("fp_run_workflow", {"workflow": "w"})
+    gate = waits["gates"][0]
+    assert gate["response_schema"]["properties"]["pod"]["enum"] == ["p1", "p2", "p3"]
+    answer = {"token": gate["token"], "response": {"pod": "p9"}}
+    assert agent.error("fp_resume_run", answer)["code"] == "gate.bad_response"
+    waits = agent.call("fp_resume_run", {**answer, "response": {"pod": "p2", "why": "it hangs"}})
+    answer = {"token": waits["gates"][0]["token"], "response": ["p1", "p9"]}
+    assert agent.error("fp_resume_run", answer)["code"] == "gate.bad_response"
+    ended = agent.call("fp_resume_run", {**answer, "response": ["p3", "p1"]})
+    assert ended["outputs"] == {"one": "p2", "some": ["p3", "p1"]}
+    assert agent.call("fp_replay_run", {"run_id": ended["run_id"]})["ok"]
+
+
+def test_an_empty_list_of_choices_fails_the_step(workspace: Workspace) -> None:
+    workspace.write(
+        "w.yaml",
+        "steps:\n"
+        "  - {id: pods, tool: flow:set, with: {all: []}}\n"
+        "  - {id: one, ask: {prompt: Which?, choices_from: $pods.json.all}}\n",
+    )
+    ended = workspace.agent().call("fp_run_workflow", {"workflow": "w"})
+    assert ended["error"]["code"] == "step.expression"
+    assert "an empty list" in ended["error"]["message"]
+
+
+def test_a_loop_and_an_embedded_workflow_take_as_long_as_what_they_hold(
+    workspace: Workspace,
+) -> None:
+    workspace.write("inner.yaml", "steps: [{id: a, command: cli sh -c 'sleep 0.05'}]\n")
+    workspace.write(
+        "w.yaml",
+        "steps:\n"
+        "  - {id: loop, for_each: '[1, 2]', max_parallel: 1, command: cli sh -c 'sleep 0.05'}\n"
+        "  - {id: sub, workflow: inner}\n",
+    )
+    agent = workspace.agent("--allow-side-effects")
+    ended = agent.call("fp_run_workflow", {"workflow": "w"})
+    took = {step["step_path"]: step["duration_ms"] for step in ended["steps"]}
+    assert took["loop"] >= 99
+    assert took["sub"] >= 49
+    assert agent.call("fp_replay_run", {"run_id": ended["run_id"]})["ok"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from fleetprompt_testing.workspace import AgentProcess, Workspace
 
@@ -231,6 +233,60 @@ def test_a_used_file_that_changed_since_the_approval_is_asked_about_again(
     assert before != after
     ended = agent.call("fp_resume_run", {"token": second["gates"][0]["token"], "approve": True})
     assert ended["output"] == "two"
+
+
+_USING = "command: cli sh deploy.sh, uses: [deploy.sh]"
+_LOOP = "for_each: '[1, 2]', max_parallel: 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "asked_at"),
+    [
+        (f"steps:\n  - {{id: a, {_USING}}}\n", ["a"]),
+        (
+            f"steps:\n  - {{id: a, {_USING}, {_LOOP}}}\n",
+            ["a[0]", "a[1]"],
+        ),
+        (f"steps:\n  - {{id: a, {_USING}, {_LOOP}, approval: required}}\n", ["a[0]", "a[1]"]),
+        ("steps:\n  - {id: s, workflow: inner}\n", ["s/a"]),
+        ("steps:\n  - {id: s, workflow: inner, approval: required}\n", ["s/a"]),
+    ],
+)
+def test_a_used_file_that_changed_since_a_gate_for_more_than_one_step_is_asked_about_again(
+    workspace: Workspace, text: str, asked_at: list[str]
+) -> None:
+    script = workspace.root / "deploy.sh"
+    script.write_text("echo one\n")
+    workspace.write("inner.yaml", f"steps:\n  - {{id: a, {_USING}}}\n")
+    workspace.write("w.yaml", text)
+    agent = workspace.agent()
+    run = agent.call("fp_run_workflow", {"workflow": "w"})
+    assert [used["path"] for used in run["gates"][0]["action"]["uses"]] == ["deploy.sh"]
+    script.write_text("echo two >> did; echo two\n")
+    asked = []
+    while run["status"] == "waiting":
+        gate = run["gates"][0]
+        asked.append(gate["step_path"])
+        run = agent.call("fp_resume_run", {"token": gate["token"], "approve": True})
+    assert run["status"] == "succeeded"
+    assert [path for path in asked if path in asked_at] == asked_at
+    assert agent.call("fp_replay_run", {"run_id": run["run_id"]})["ok"]
+
+
+def test_a_used_file_that_changed_before_finally_is_not_run(workspace: Workspace) -> None:
+    script = workspace.root / "deploy.sh"
+    script.write_text("echo one\n")
+    workspace.write(
+        "w.yaml",
+        "steps:\n  - {id: a, command: cli sh -c 'echo echo two > deploy.sh'}\n"
+        f"finally:\n  - {{id: z, {_USING}}}\n",
+    )
+    agent = workspace.agent()
+    waits = agent.call("fp_run_workflow", {"workflow": "w"})
+    ended = agent.call("fp_resume_run", {"token": waits["gates"][0]["token"], "approve": True})
+    (step,) = [step for step in ended["steps"] if step["step_id"] == "z"]
+    assert (step["status"], step["error"]["code"]) == ("failed", "plan.changed")
+    assert agent.call("fp_replay_run", {"run_id": ended["run_id"]})["ok"]
 
 
 def test_a_workflow_edited_while_it_waits_runs_as_it_was_approved(workspace: Workspace) -> None:

@@ -24,12 +24,12 @@ WORKFLOWS = {
           - id: order
             ask:
               prompt: What will it be?
-              choices_from: $menu.json.dishes
+              choices_from: {dish: $menu.json.dishes}
               schema:
                 type: object
                 required: [dish, plates]
                 properties:
-                  dish: {type: string, description: One of the above, minLength: 3}
+                  dish: {type: string, description: One of these, minLength: 3}
                   plates: {type: integer, maximum: 9}
                   size: {enum: [small, large], default: small}
                   hot: {type: boolean}
@@ -103,12 +103,15 @@ def timeline(fleetprompt: Command, kind: str) -> dict[str, Any]:
 def test_a_form_is_filled_in_field_by_field(at_terminal: At) -> None:
     terminal = at_terminal("run", "form", env={"NO_COLOR": "1"})
     asked = terminal.expect("> ")
-    parts = ("What will happen:", "What will it be?", "To choose from", "dish (string)")
+    parts = ("What will happen:", "What will it be?", "dish (string)", "- soup")
     assert [asked.index(part) for part in parts] == sorted(asked.index(part) for part in parts)
     assert "- stew\\u202e" in asked
-    assert "One of the above" in asked
+    assert "One of these" in asked
     terminal.send("\n")
     terminal.expect("A value is needed.")
+    terminal.expect("> ")
+    terminal.send("cake\n")
+    terminal.expect("`dish` is one of soup, ")
     terminal.expect("> ")
     terminal.send("soup\n")
     terminal.expect("plates (integer)")
@@ -196,7 +199,7 @@ def test_a_question_is_shown_with_what_it_takes_where_nobody_can_be_asked(
 ) -> None:
     done = fleetprompt("run", "form")
     assert done.returncode == 5
-    for part in ("Data wanted: order", "dish (string)", "One of the above", "- large"):
+    for part in ("Data wanted: order", "dish (string)", "One of these", "- large"):
         assert part in done.stderr
 
 

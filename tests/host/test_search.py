@@ -123,6 +123,26 @@ def test_what_was_validated_is_found_by_its_status_until_it_changes(
     assert found(fleetprompt, "--status", "unvalidated") == ["deploy"]
 
 
+def test_a_validation_that_rests_on_other_files_is_not_kept(
+    root: Path, fleetprompt: Command
+) -> None:
+    folder = root / ".fleetprompt" / "workflows"
+    (root / "tool.sh").write_text("true\n")
+    (folder / "alone.yaml").write_text("steps:\n- {id: a, command: cli true}\n")
+    (folder / "outer.yaml").write_text("steps:\n- {id: a, workflow: alone}\n")
+    (folder / "using.yaml").write_text(
+        "finally:\n- {id: z, command: cli sh tool.sh, uses: [tool.sh]}\n"
+        "steps:\n- {id: a, command: cli true}\n"
+    )
+    fleetprompt("index")
+    for names in (("alone", "outer", "using"), ()):
+        assert fleetprompt("validate", *names).returncode == 0
+        listed = {name: status for name, status in statuses(fleetprompt).items() if name in
+                  ("alone", "outer", "using")}  # fmt: skip
+        assert listed == {"alone": "valid", "outer": "unvalidated", "using": "unvalidated"}
+        assert found(fleetprompt, "--status", "valid") == ["alone"]
+
+
 def test_a_validation_makes_no_catalog(root: Path, home: Path, fleetprompt: Command) -> None:
     file = root / ".fleetprompt" / "workflows" / "a.yaml"
     file.write_text("steps:\n- {id: a, command: cli true}\n")

@@ -18,11 +18,12 @@ from fleetprompt_protocol.ids import Correlation, new_id
 from fleetprompt_protocol.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from fleetprompt_agent.engine.core.events import Json
     from fleetprompt_agent.engine.core.outcomes import Stopped
     from fleetprompt_agent.engine.core.state import RunState, StepState
+    from fleetprompt_agent.language.plan import Plan
     from fleetprompt_agent.steps.artifacts import ArtifactStore
     from fleetprompt_agent.steps.contract import Progress, StepRunner
 
@@ -123,31 +124,50 @@ class Attempts:
         if step.is_fanout:
             items = getattr(command, "items", None) or []
             return {**shown, "tool": step.step.tool_id, "items": len(items),
-                    "items_digest": digest_of(items)}  # fmt: skip
+                    "items_digest": digest_of(items),
+                    **used_files(self._root(state.root), step.step.uses)}  # fmt: skip
         request = self.request(state, step, step.attempt + 1)
         return {**self._resolved(request, step), **shown}
 
     def _resolved(self, request: StepRequest, step: StepState) -> dict[str, Json]:
         """What would run, with the content of the files that the step names as its own."""
         action = self._runner(request.namespace).resolve_action(request)
-        if step.step.uses:
-            from fleetprompt_agent.language.surroundings import used_sha256
+        return {**action, **used_files(request.root, step.step.uses)}
 
-            action["uses"] = [
-                {"path": path, "sha256": used_sha256(request.root, path)} for path in step.step.uses
-            ]
-        return action
+    def with_used_files(
+        self, state: RunState, plan: Plan, action: dict[str, Json]
+    ) -> dict[str, Json]:
+        """The action of a gate for all steps of a plan, with the content of what they name."""
+        return {**action, **used_files(self._root(state.root), _all_uses(plan))}
 
     def changed_since_approval(
-        self, request: StepRequest, step: StepState
+        self, state: RunState, request: StepRequest, step: StepState
     ) -> dict[str, Json] | None:
-        """The action as it is now, when it is not the one that was approved; else None."""
-        gate = step.approval
-        if gate is None or gate.kind != "approval" or step.parent is not None:
+        """The action as it is now, when it is not the one that was approved; else None.
+
+        A step that is covered by another gate (that of its loop, of the workflow it belongs to, or
+        of the run's side effects) is asked about when a file under its `uses:` has changed.
+
+        Raises:
+            RequestError: `plan.changed`: it has, in `finally`, where nobody can be asked.
+        """
+        own = step.approval
+        if own is not None and own.kind == "approval":
+            now = self._resolved(request, step)
+            now["plan_digest"] = own.action.get("plan_digest")
+            return None if digest_of(now) == own.action_digest else now
+        if not step.step.uses:
             return None
-        now = self._resolved(request, step)
-        now["plan_digest"] = gate.action.get("plan_digest")
-        return None if digest_of(now) == gate.action_digest else now
+        changed = _changed_files(state, step, request.root)
+        if not changed:
+            return None
+        if step.scope.is_finally:
+            raise RequestError(
+                "plan.changed",
+                f"What step {step.path} uses has changed since it was approved: "
+                f"{', '.join(changed)}. In `finally` nobody can be asked again.",
+            )
+        return {**self._resolved(request, step), "plan_digest": state.plan.digest}
 
     def shown(self, request: StepRequest) -> dict[str, Json]:
         """The action as it is journaled: standard input by digest and size, not in full."""
@@ -277,3 +297,44 @@ def _timed_out(
     if partial is None:
         return AttemptEnd(False, {}, error, "none", duration_ms)
     return AttemptEnd(False, partial.result, error, partial.effect, round(duration_ms, 3))
+
+
+def used_files(root: Path, paths: Iterable[str]) -> dict[str, Json]:
+    """`{"uses": [{path, sha256}]}` for files as they are now; empty without any."""
+    from fleetprompt_agent.language.surroundings import used_sha256
+
+    used = [{"path": path, "sha256": used_sha256(root, path)} for path in paths]
+    return {"uses": used} if used else {}
+
+
+def _all_uses(plan: Plan) -> list[str]:
+    """The files that steps of the plan name as theirs, those of embedded workflows included."""
+    found = {path for step in (*plan.steps, *plan.finally_steps) for path in step.uses}
+    for inner in plan.workflows.values():
+        found.update(_all_uses(inner))
+    return sorted(found)
+
+
+def _changed_files(state: RunState, step: StepState, root: Path) -> list[str]:
+    """The files of the step that are not as a gate that covers it has shown them."""
+    gates = [state.gates.get(state.effects_gate or "")]
+    around: StepState | None = step
+    while around is not None:
+        if around.parent is not None:
+            gates.append(around.parent.approval)
+        around = around.scope.owner
+        gates.append(around.approval if around is not None else None)
+    shown = [
+        used
+        for gate in gates
+        if gate is not None and gate.decision == "approve"
+        for used in gate.action.get("uses", ())
+    ]
+    if not shown:
+        return []
+    now = used_files(root, step.step.uses)["uses"]
+    return [
+        used["path"]
+        for used in now
+        if any(old["path"] == used["path"] and old["sha256"] != used["sha256"] for old in shown)
+    ]

@@ -205,7 +205,7 @@ class Performer:
         try:
             event_id = new_id()
             request = self._attempts.request(state, step, command.attempt, event_id)
-            changed = self._attempts.changed_since_approval(request, step)
+            changed = self._attempts.changed_since_approval(state, request, step)
         except (FleetPromptError, rendering.RenderError) as error:
             self._emit(run, StepFailed(step.path, step.attempt, error.to_data()))
             return True
@@ -231,7 +231,12 @@ class Performer:
         state = run.state
         action = command.action
         step = state.steps[command.step_path] if command.step_path is not None else None
-        if step is not None and command.kind == "approval" and step.step.kind == "action":
+        if command.kind == "effects":
+            action = self._attempts.with_used_files(state, state.plan, action)
+        elif step is not None and command.kind == "approval" and step.step.kind == "workflow":
+            inner = step.scope.plan.workflows[step.step.workflow or ""]
+            action = self._attempts.with_used_files(state, inner, action)
+        elif step is not None and command.kind == "approval" and step.step.kind == "action":
             try:
                 action = self._attempts.resolved(state, step, command)
             except (FleetPromptError, rendering.RenderError) as error:

@@ -163,6 +163,8 @@ def status_data(state: RunState, event: Event, progress: Progress) -> dict[str, 
         "at": instant(event.at_ms),
     }
     duration = getattr(body, "duration_ms", None)
+    if duration is not None and step is not None and step.is_composite:
+        duration = step.duration_ms
     if duration is not None:
         data["duration_ms"] = duration
     error = getattr(body, "error", None)

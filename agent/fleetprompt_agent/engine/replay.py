@@ -203,7 +203,7 @@ class Replay:
             self._attempts.request(state, step, step.attempt + 1)
         except (rendering.RenderError, FleetPromptError) as error:
             return canonical_json(error.to_data()) == canonical_json(body.error)
-        return step.approval is not None
+        return step.approval is not None or bool(step.step.uses)
 
     def _outcome(self, state: RunState, step: StepState, event: Event, body: Settled) -> None:
         """Hold what a program did against what the plan makes of it."""
@@ -280,8 +280,9 @@ def _gate(state: RunState, body: GateOpened) -> Origin:
     if digest_of(body.action) != body.action_digest:
         raise Deviation("the digest is not that of the action that was shown")
     step = state.steps.get(body.step_path) if body.step_path is not None else None
-    if step is not None and step.path in state.startable and step.approval is not None:
-        if step.approval.action_digest == body.action_digest:
+    asked_again = step is not None and (step.approval is not None or step.step.uses)
+    if step is not None and asked_again and step.path in state.startable:
+        if step.approval is not None and step.approval.action_digest == body.action_digest:
             raise Deviation("this very action was approved")
         return "decided"
     command = _command_of(state, body.step_path, OpenGate)

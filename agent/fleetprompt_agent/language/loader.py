@@ -59,6 +59,8 @@ class Compiled:
     sha256: str
     """Of the bytes, in hex."""
     file: str
+    rests_on_others: bool = False
+    """Whether other files are part of the answer: embedded workflows, and those under `uses:`."""
 
     @property
     def is_valid(self) -> bool:
@@ -127,7 +129,7 @@ class _Family:
         """The workflow; `ancestors` are the ids of those that contain it."""
         default_id = source.given_id or _stem(source.file)
         report = Report(source.file, source.data.decode("utf-8", "replace"))
-        workflow_id, name, plan = default_id, default_id, None
+        workflow_id, name, plan, rests_on_others = default_id, default_id, None, False
         sha256 = hashlib.sha256(source.data).hexdigest()
         try:
             from fleetprompt_indexer.document import compose
@@ -142,6 +144,8 @@ class _Family:
             if shapes is not None:
                 workflow_id = shapes.workflow.id or default_id
                 name = shapes.workflow.name or workflow_id
+                steps = (*shapes.workflow.steps, *shapes.workflow.finally_)
+                rests_on_others = any(step.workflow or step.uses for step in steps)
                 _check_id(workflow_id, shapes.workflow.id, source.given_id, report)
                 if self.root is not None:
                     report_missing(shapes.workflow, self.root, report)
@@ -164,7 +168,9 @@ class _Family:
             message = "the file could not be read because of a fault in FleetPrompt"
             report.add("internal", message, ())
             plan = None
-        return Compiled(workflow_id, name, plan, report.sorted(), sha256, source.file)
+        return Compiled(
+            workflow_id, name, plan, report.sorted(), sha256, source.file, rests_on_others
+        )
 
     def find(self, name: str, family: tuple[str, ...]) -> Found:
         """The plan of a sub-workflow, by its id."""

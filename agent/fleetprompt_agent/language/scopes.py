@@ -414,6 +414,8 @@ class Scopes:
             hint = f"write `${root}` or `steps.{root}` for the step"
         elif root in self._inputs:
             hint = f"write `inputs.{root}`"
+        elif root in _FOREIGN_ROOTS:
+            hint = _FOREIGN_ROOTS[root]
         elif close := closest(root, names):
             hint = f"did you mean `{close}`?"
         message = f"no `{root}` here; there is {_listed(names)}"
@@ -502,7 +504,9 @@ class Scopes:
             return
         if name not in known:
             hint = None
-            if name == "json":
+            if name == "json" and "response" in known:
+                hint = f"the answer is `steps.{draft.step.id}.response`"
+            elif name == "json" and "stdout" in known:
                 hint = f"declare `output: json` in step `{draft.step.id}`"
             elif name in GATE_RESULT_FIELDS:
                 hint = f"step `{draft.step.id}` has no `approval`"
@@ -517,6 +521,21 @@ class Scopes:
         elif len(reference.path) > 2 and RESULT_TYPES.get(str(name)) == "string":
             message = f"`{name}` is text, and has no `{reference.path[2]}`"
             self._report.add("expression.type", message, location, fragment=fragment)
+
+
+_DECLARE_INPUT = "declare an input, and let the caller pass it: `${{ inputs.NAME }}`"
+_FOREIGN_ROOTS = {
+    "github": _DECLARE_INPUT,
+    "vars": _DECLARE_INPUT,
+    "params": "write `inputs.NAME`",
+    "args": "write `inputs.NAME`",
+    "env": "expressions see no environment: a program reads its own; a caller passes `inputs`",
+    "matrix": "write `for_each:` and `item`",
+    "needs": "write `steps.STEP_ID.FIELD`",
+    "jobs": "write `steps.STEP_ID.FIELD`",
+    "runner": "expressions see nothing of the machine; a program can tell",
+}
+"""Roots of other workflow languages, and what to write instead."""
 
 
 def _bare(source: str) -> tuple[str, int]:

@@ -35,7 +35,7 @@ def _walk(node: Node | None, report: Report, location: Location) -> None:
                     "value.secret",
                     f"this looks like a secret ({kind}), and the file is no place for one",
                     location,
-                    hint="declare a handle under `secrets:` and write `${{ secrets.NAME }}`",
+                    hint="remove it, and revoke it if it was shared; programs find their own",
                 )
         case MapNode(entries=entries):
             for key, value in entries:

@@ -306,7 +306,8 @@ def _report_unknown(location: Location, report: Report) -> None:
         hint = hint_for_key(level, str(name))
     else:
         model = _MODELS.get(str(owner[-1]))
-        known = [info.alias or key for key, info in model.model_fields.items()] if model else []
+        named = [info.alias or key for key, info in model.model_fields.items()] if model else []
+        known = [key for key in named if key not in STEP_FIELDS or STEP_FIELDS[key].supported]
         close = closest(str(name), known)
         hint = f"did you mean `{close}`?" if close else f"it has {', '.join(known)}"
     message = f"{_owner(owner)} has no `{name}`"
@@ -388,13 +389,17 @@ def _expected(detail: ErrorDetails, location: Location) -> str:
 def _bound(detail: ErrorDetails) -> str:
     context = detail.get("ctx", {})
     if "ge" in context:
-        return f"at least {context['ge']:g}"
+        return f"at least {_count(context['ge'])}"
     if "le" in context:
-        return f"at most {context['le']:g}"
+        return f"at most {_count(context['le'])}"
     unit = "character" if isinstance(detail["input"], str) else "item"
     if "min_length" in context:
         return f"at least {context['min_length']} {unit}"
     return f"at most {context.get('max_length')} {unit}s"
+
+
+def _count(limit: float) -> str:
+    return f"{int(limit):,}" if limit == int(limit) else str(limit)
 
 
 def _found(value: Any) -> str:
@@ -421,6 +426,13 @@ def _type_hint(location: Location, code: str, value: Any) -> str | None:
         return "it lists files of the repository; another workflow is named by `workflow:`"
     if name == "needs" and isinstance(value, str):
         return f"write `[{value}]`"
+    if name == "ok_exit_codes" and isinstance(value, int):
+        return f"write `[{value}]`"
+    if isinstance(value, str) and name in ("idempotent", "side_effects", "required", "enforce"):
+        meant = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower())
+        return f"write `{meant}`" if meant else None
+    if isinstance(value, str) and location[0] in ("steps", "finally") and len(location) == 2:
+        return "write `- {id: NAME, command: cli PROGRAM}`"
     if name == "env" or "env" in location:
         return "variables are text"
     if code == "value.type" and isinstance(value, (int, float)) and name in ("name", "description"):

@@ -250,7 +250,31 @@ class StepCompiler:
         self._check_flat(ask, (*location, "schema"))
         where = (*location, "choices_from")
         self.scopes.template(self.report.node(where), where, place)
+        self._check_choices(ask, where)
         return plans.Ask(ask.prompt, ask.schema_, ask.choices_from)
+
+    def _check_choices(self, ask: Ask, location: Location) -> None:
+        """It must be clear which value of the form the choices are for."""
+        given, properties = ask.choices_from, ask.schema_.get("properties", {})
+        if given is None or not isinstance(properties, dict):
+            return
+        is_form = ask.schema_.get("type") == "object"
+        if not isinstance(given, dict):
+            if is_form and len(properties) != 1:
+                message = "the form has several values: say which one the choices are for"
+                hint = f"write `choices_from: {{{next(iter(properties), 'FIELD')}: {given}}}`"
+                self.report.add("value.schema", message, location, hint=hint)
+            return
+        for name in given:
+            if not is_form or name not in properties:
+                known = ", ".join(f"`{known}`" for known in properties) or "none"
+                self.report.add(
+                    "value.schema",
+                    f"the form has no value `{name}`",
+                    (*location, name),
+                    hint=f"its values: {known}",
+                    on_key=True,
+                )
 
     def _check_flat(self, ask: Ask, location: Location) -> None:
         """A form has one value, or one level of named ones: more nobody can fill in."""

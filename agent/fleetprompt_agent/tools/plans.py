@@ -166,9 +166,9 @@ async def fp_validate_project_resources(call: Call, given: ValidateProjectInput)
     kept: list[tuple[bytes, dict[str, Json]]] = []
     room = _PAGE_DIAGNOSTICS
     for entry in report.entries[skip:]:
-        checked = _checked(call, entry)
+        checked, rests_on_others = _checked(call, entry)
         workflows.append(checked)
-        if checked["sha256"] and not any(p.code == "workflow.ambiguous" for p in entry.problems):
+        if not rests_on_others:
             kept.append((entry.relative, checked))
         room -= len(checked["diagnostics"])
         if room <= 0:
@@ -186,8 +186,11 @@ async def fp_validate_project_resources(call: Call, given: ValidateProjectInput)
     return result
 
 
-def _checked(call: Call, entry: Entry) -> dict[str, Json]:
-    """One workflow's validity; a file that cannot be read, or whose id is taken, is not valid."""
+def _checked(call: Call, entry: Entry) -> tuple[dict[str, Json], bool]:
+    """One workflow's validity, and whether that rests on more than the bytes of its file.
+
+    A file that cannot be read, or whose id is taken, is not valid.
+    """
     checked: dict[str, Json] = {
         "workflow_id": entry.workflow_id,
         "file_path": entry.file_path,
@@ -195,6 +198,7 @@ def _checked(call: Call, entry: Entry) -> dict[str, Json]:
         "sha256": None,
         "digest": None,
     }
+    rests_on_others = True
     try:
         loaded = call.agent.load_entry(entry)
     except WorkflowError:
@@ -206,10 +210,11 @@ def _checked(call: Call, entry: Entry) -> dict[str, Json]:
         if twins:
             checked["valid"] = False
             found += twins
+        rests_on_others = loaded.rests_on_others or bool(twins)
     checked["diagnostics"] = found[:_MOST_DIAGNOSTICS]
     if len(found) > _MOST_DIAGNOSTICS:
         checked["omitted"] = len(found) - _MOST_DIAGNOSTICS
-    return checked
+    return checked, rests_on_others
 
 
 def _finding(problem: Problem) -> dict[str, Json]:

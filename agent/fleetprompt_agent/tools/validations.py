@@ -1,4 +1,8 @@
-"""Handing what validation found to the catalog, which lists it for as long as the bytes stay."""
+"""Handing what validation found to the catalog, which lists it for as long as the bytes stay.
+
+That holds only for a workflow that is one file: what rests on others (embedded workflows, files
+under `uses:`) is not handed over, since the catalog would not notice a change of those.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,8 @@ async def keep_validations(root: Path, found: Sequence[tuple[bytes, dict[str, An
 
     Args:
         root: The workspace.
-        found: The path of each file and its validity, as the validating tools give it.
+        found: The path of each file and its validity, as the validating tools give it; only of
+            workflows whose validity rests on these bytes alone.
     """
     from fleetprompt_agent.state_dir import state_dir_path
 

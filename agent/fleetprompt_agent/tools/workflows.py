@@ -49,8 +49,10 @@ def _searched(entry: dict[str, Json]) -> str:
 async def fp_validate_workflow(call: Call, given: ValidateWorkflowInput) -> dict[str, Json]:
     """Every problem of the workflow."""
     entry = call.agent.scan().find(given.workflow)
-    found = validity(call.agent.load_entry(entry))
-    await keep_validations(call.agent.root, [(entry.relative, found)])
+    loaded = call.agent.load_entry(entry)
+    found = validity(loaded)
+    if not loaded.rests_on_others:
+        await keep_validations(call.agent.root, [(entry.relative, found)])
     return found
 
 

@@ -273,11 +273,11 @@ def _step_event(state: RunState, event: Event, body: StepBody) -> None:
                 schedule.begin_composite(state, step)
         case StepSucceeded():
             step.result, step.effect, step.error = body.result or {}, body.effect, None
-            step.duration_ms = body.duration_ms
+            step.duration_ms = _duration_ms(step, event, body.duration_ms)
             step.attempt = body.attempt
             schedule.settled(state, step)
         case StepFailed():
-            _step_failed(state, step, body)
+            _step_failed(state, event, step, body)
         case StepRetryScheduled():
             step.due_ms = body.due_ms
             schedule.classify(state, step)
@@ -285,7 +285,7 @@ def _step_event(state: RunState, event: Event, body: StepBody) -> None:
             step.skip_reason = body.reason
             schedule.settled(state, step)
         case StepCanceled():
-            step.duration_ms = body.duration_ms
+            step.duration_ms = _duration_ms(step, event, body.duration_ms)
             step.result = body.result or {}
             schedule.settled(state, step)
         case StepInterrupted():
@@ -302,9 +302,16 @@ def _step_event(state: RunState, event: Event, body: StepBody) -> None:
             assert_never(body)
 
 
-def _step_failed(state: RunState, step: StepState, body: StepFailed) -> None:
+def _duration_ms(step: StepState, event: Event, measured_ms: float) -> float:
+    """Of an attempt as measured; of a step that acts through others, since it started."""
+    if step.is_composite and step.started_ms:
+        return float(max(0, event.at_ms - step.started_ms))
+    return measured_ms
+
+
+def _step_failed(state: RunState, event: Event, step: StepState, body: StepFailed) -> None:
     step.error, step.result = body.error, body.result or {}
-    step.effect, step.duration_ms = body.effect, body.duration_ms
+    step.effect, step.duration_ms = body.effect, _duration_ms(step, event, body.duration_ms)
     step.failures += 1
     tries_left = step.failures < step.step.retry.max_attempts
     if body.retryable and tries_left and not schedule.may_not_start(state, step):

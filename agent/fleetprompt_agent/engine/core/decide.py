@@ -123,7 +123,8 @@ def _open_gate(state: RunState, step: StepState) -> Command:
         if planned.kind == "ask" and planned.ask is not None:
             return OpenGate(
                 "ask", step.path, {"tool": "ask"}, planned.ask.prompt,
-                preview=rendering.choices(state, step), response_schema=planned.ask.schema,
+                preview=rendering.choices(state, step),
+                response_schema=rendering.answer_schema(state, step),
             )  # fmt: skip
         if planned.judgement is not None:
             asked = planned.judgement

@@ -41,7 +41,7 @@ class RenderError(Exception):
 def view(step: StepState) -> dict[str, Json]:
     """What `steps.<id>` is: always a map, whatever became of the step."""
     shown = dict(step.result)
-    shown["status"] = step.status
+    shown["status"] = _status(step)
     shown["attempt"] = step.attempt
     shown["duration_ms"] = step.duration_ms
     shown["effect"] = step.effect
@@ -53,6 +53,16 @@ def view(step: StepState) -> dict[str, Json]:
     elif step.step.approval is not None or step.step.kind == "approval":
         shown["approved"] = False
     return shown
+
+
+def _status(step: StepState) -> str:
+    """Its status; `skipped` when the workflow has gone on without it."""
+    scope = step.scope
+    if step.is_settled or step.status == "unknown" or scope.phase == "main":
+        return step.status
+    if scope.phase == "finally" and step.in_finally:
+        return step.status
+    return "canceled" if scope.stop == "canceled" else "skipped"
 
 
 def value_of(step: StepState) -> Json:
@@ -153,6 +163,39 @@ def choices(state: RunState, step: StepState) -> Json:
     if ask is None or ask.choices_from is None:
         return None
     return _render(state, step.scope, ask.choices_from, "ask.choices_from", step)
+
+
+def answer_schema(state: RunState, step: StepState) -> Json:
+    """What the answer to an `ask` step must meet: its schema, and the choices where it has some."""
+    ask = step.step.ask
+    if ask is None or ask.choices_from is None:
+        return ask.schema if ask is not None else None
+    schema, given = ask.schema, choices(state, step)
+    if schema.get("type") != "object":
+        return _narrowed(schema, given, step)
+    properties = schema.get("properties", {})
+    by_name = given if isinstance(given, dict) else dict.fromkeys(properties, given)
+    narrowed = {
+        name: _narrowed(properties[name], some, step)
+        for name, some in by_name.items()
+        if name in properties
+    }
+    return {**schema, "properties": {**properties, **narrowed}}
+
+
+def _narrowed(schema: Json, given: Json, step: StepState) -> Json:
+    if not isinstance(given, list) or not given:
+        what = "an empty list" if given == [] else f"{_kind(given)}, not a list"
+        raise RenderError(
+            "step.expression",
+            f"`ask.choices_from` of step {step.path} gives {what} to choose from.",
+        )
+    schema = schema if isinstance(schema, dict) else {}
+    if schema.get("type") != "array":
+        own = schema.get("enum", given)
+        return {**schema, "enum": [choice for choice in given if choice in own]}
+    items = schema.get("items")
+    return {**schema, "items": {**(items if isinstance(items, dict) else {}), "enum": given}}
 
 
 MAX_QUESTION_BYTES = 128 * 1024

@@ -46,7 +46,9 @@ def _is_known(tool: str, given: Given) -> bool:
         return True
     word = given.words[0] if given.words else None
     if tool == "wait":
-        given.fault("tool.not_supported", "`flow wait` is not supported yet", word=word)
+        hint = "until then, a program can wait: `cli sleep 5`"
+        message = "`flow wait` is not supported yet"
+        given.fault("tool.not_supported", message, hint=hint, word=word)
         return False
     close = closest(tool, FLOW_TOOLS)
     hint = f"did you mean `{close}`?" if close else f"there are {', '.join(FLOW_TOOLS)}"

@@ -125,10 +125,13 @@ def _namespace(
         return namespace
     if known is not None:
         message = f"`{name}` is not supported yet; there are {_namespaces()}"
-        report.add("tool.not_supported", message, where, fragment=fragment)
+        instead = "until then, run a program that does it: `cli PROGRAM ARGUMENT …`"
+        report.add("tool.not_supported", message, where, hint=instead, fragment=fragment)
         return None
     close = closest(namespace, NAMESPACES)
     hint = f"did you mean `{close}`?" if close else None
+    if close is not None and not NAMESPACES[close].supported:
+        hint = f"did you mean `{close}`? It is not supported yet"
     if hint is None and where[-1] == "command" and "${{" not in name:
         text = fragment[0].strip()
         hint = f"to run a program, write `cli {text if len(text) <= 40 else name + ' …'}`"

@@ -495,6 +495,21 @@ def _either(counts: tuple[int, ...]) -> str:
     return " or ".join(str(count) for count in counts)
 
 
+_FOREIGN_FUNCTIONS = {
+    "always": "steps that run in any case stand under `finally:`",
+    "success": "a step runs when what it needs has succeeded",
+    "failure": "look at `run.status` in `finally`, or at `steps.STEP_ID.status`",
+    "cancelled": "look at `run.status` in `finally`",
+    "len": "write `size(x)`",
+    "length": "write `size(x)`",
+    "fromJSON": "declare `output: json` in the step, and read its `json`",
+    "toJSON": "lists and maps become JSON within a text by themselves",
+    "format": "write `'a ' + x`, or `a ${{ x }}` in a text",
+    "matches": "there are no patterns; `contains`, `startsWith` and `endsWith` look for text",
+}
+"""Functions of other languages, and what to write instead."""
+
+
 def _no_function(
     name: str,
     known: tuple[str, ...],
@@ -507,6 +522,8 @@ def _no_function(
     message = f"no function `{name}`"
     if name in other:
         message += f" of this form: write `{form.format(name)}`"
+    elif name in _FOREIGN_FUNCTIONS:
+        message += f"; {_FOREIGN_FUNCTIONS[name]}"
     else:
         from difflib import get_close_matches
 
