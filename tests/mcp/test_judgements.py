@@ -192,10 +192,7 @@ async def test_a_person_who_was_faster_than_the_model_is_believed(
 async def test_a_question_is_shown_while_other_steps_still_run(project: McpProject) -> None:
     import anyio
 
-    go = project.root / "go"
-    text = SORT.replace("steps:\n", f"steps:\n  - {{id: slow, command: cli cat {go}}}\n", 1)
-    call = write(project, text.replace("  - id: sort\n", "  - id: sort\n    needs: []\n"))
-    os.mkfifo(go)
+    call = beside(project, SORT)
     async with project.connect(HANDSHAKE, "--allow-side-effects") as client:
         run = run_of(await client.call_tool("fp_run_workflow", {**call, "wait_ms": 0}))
         while not run["gates"]:
@@ -213,8 +210,64 @@ async def test_a_question_is_shown_while_other_steps_still_run(project: McpProje
             while run["gates"]:
                 run = run_of(await client.call_tool("fp_get_run", {"run_id": run["run_id"]}))
             assert run["status"] == "running"
-            go.write_bytes(b"")
+            (project.root / "go").write_bytes(b"")
     assert (ended["status"], ended["output"]["label"]) == ("succeeded", "ham")
+
+
+def beside(project: McpProject, text: str) -> dict[str, str]:
+    """The workflow with a step beside the first one that reads from a pipe until told to stop."""
+    go = project.root / "go"
+    os.mkfifo(go)
+    step = f"steps:\n  - {{id: slow, command: cli cat {go}}}\n"
+    text = text.replace("steps:\n", step, 1)
+    return write(project, text.replace("  - id: sort\n", "  - id: sort\n    needs: []\n"))
+
+
+async def test_the_model_is_asked_while_other_steps_still_run(
+    project: McpProject, era: str
+) -> None:
+    """The step beside it ends only because the model was asked."""
+    import anyio
+
+    call = beside(project, SORT)
+    told: list[str] = []
+
+    def go_on(_: str) -> str:
+        (project.root / "go").write_bytes(b"")
+        return HAM
+
+    async def heard(progress: float, total: float | None, message: str | None) -> None:
+        del progress, total
+        told.append(str(message))
+
+    options = {"sampling_callback": Model(go_on)}
+    async with project.connect(era, "--allow-side-effects", **options) as client:
+        with anyio.fail_after(60):
+            run = run_of(
+                await client.call_tool(
+                    "fp_run_workflow", {**call, "wait_ms": 50_000}, progress_callback=heard
+                )
+            )
+    assert (run["status"], run["output"]["label"]) == ("succeeded", "ham")
+    if era == HANDSHAKE:
+        assert any("slow: completed" in message for message in told)
+
+
+async def test_a_client_that_declines_is_not_asked_again_in_the_same_call(
+    project: McpProject,
+) -> None:
+    later = "  - {id: later, tool: llm, needs: [slow], with: {prompt: Really?}}\n"
+    call = beside(project, SORT + later)
+
+    def decline(_: str) -> None:
+        (project.root / "go").write_bytes(b"")
+
+    model = Model(decline)
+    async with project.connect(
+        HANDSHAKE, "--allow-side-effects", sampling_callback=model
+    ) as client:
+        run = run_of(await client.call_tool("fp_run_workflow", {**call, "wait_ms": 50_000}))
+    assert (run["status"], len(run["gates"]), len(model.asked)) == ("waiting", 2, 1)
 
 
 async def test_each_item_of_a_list_is_asked_about(project: McpProject, era: str) -> None:

@@ -267,6 +267,27 @@ def test_cancelling_a_call_that_waits_for_an_answer_detaches_it(
     assert latest(agent)["status"] == "waiting"
 
 
+def test_cancelling_a_call_whose_model_is_asked_while_steps_run_cancels_the_run(
+    project: McpProject,
+) -> None:
+    os.mkfifo(project.root / "gate")
+    block = BLOCKED.format(gate=project.root / "gate")
+    project.write("w.yaml", f"{block}  - {{id: ask, tool: llm, needs: [], with: {{prompt: x}}}}\n")
+    agent = project.agent("--allow-side-effects")
+    agent.answer(agent.send("initialize", {**INITIALIZE, "capabilities": {"sampling": {}}}))
+    agent.write(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
+    given = {"name": "fp_run_workflow", "arguments": {"workflow": "w"}}
+    call = agent.send("tools/call", given)
+    agent.read_until(lambda message: message.get("method") == "sampling/createMessage")
+    cancel = {"method": "notifications/cancelled", "params": {"requestId": call}}
+    agent.write(json.dumps({"jsonrpc": "2.0", **cancel}).encode() + b"\n")
+    status = "running"
+    while status == "running":
+        shown = agent.answer(agent.send("tools/call", {"name": "fp_get_run", "arguments": {}}))
+        status = shown["result"]["structuredContent"]["status"]
+    assert status == "canceled"
+
+
 def test_an_id_in_flight_is_refused_a_second_time(project: McpProject, mcp: AgentProcess) -> None:
     request_id = blocked_call(project, mcp)
     for again in (b"%d" % request_id, b'"%d"' % request_id):

@@ -1,16 +1,17 @@
 """One `tools/call`: the tool, then the questions that its run asks, then the result.
 
-Theory of operation. A call that runs something has until its deadline. When the run comes to wait
-for a person and the client can show forms, the person is asked; when it waits for a judgement and
+Theory of operation. A call that runs something has until its deadline. When a gate opens that a
+person decides and the client can show forms, the person is asked; when it wants a judgement and
 the client has a model to offer, the model is: in the handshake era within the call, in the
-stateless era by answering with the question, whose answer comes with a second call. Without an
-answer the run stays as it is, and the result says how a person decides at a terminal, or how the
-calling model answers. A form is authority of its own channel, so that no token is needed, and none
-is ever shown; a model's answer has no authority, and fits no other gate than a judgement.
+stateless era by answering with the question, whose answer comes with a second call. What does not
+depend on the gate goes on meanwhile. Without an answer the run stays as it is, and the result says
+how a person decides at a terminal, or how the calling model answers. A form is authority of its own
+channel, so that no token is needed, and none is ever shown; a model's answer has no authority, and
+fits no other gate than a judgement.
 
-What drives a run is a task of its own: a cancel of the call asks the engine to cancel the run, and
-leaves the task to see it through. A call that waits for a person has no such task: to cancel it
-detaches it from a run that goes on waiting.
+What follows a run is a task of its own: a cancel of the call asks the engine to cancel the run, and
+leaves the task to see it through. A call whose run waits has no such task: to cancel it detaches it
+from a run that goes on waiting.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from fleetprompt_agent.dialects.mcp.gate_watch import GateWatch
 from fleetprompt_agent.dialects.mcp.gates import Answer, Question, question_of, read_answer
 from fleetprompt_agent.dialects.mcp.inputs import DEFAULT_WAIT_MS, MCP_INPUTS
 from fleetprompt_agent.dialects.mcp.judgements import is_answer, judgement_gate
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from fleetprompt_agent.dialects.mcp.caller import Caller
     from fleetprompt_agent.dialects.options import Options
     from fleetprompt_agent.dialects.workflow_tools import Workflows
+    from fleetprompt_agent.engine.active import Listener
     from fleetprompt_protocol.ids import Correlation
 
 Json = Any
@@ -142,8 +145,15 @@ class _OneCall:
         self._caller = caller
         self._correlation = correlation
         self._params = params
-        self._reports: ProgressReports | None = None
+        self._watch = GateWatch()
         self._deadline = time.monotonic()
+        self._following: asyncio.Future[dict[str, Json]] | None = None
+        """Gives the run when it has come to rest, or the call's time is up."""
+        self._cancel_run: Callable[[], None] = _nothing
+        self._passed: set[str] = set()
+        """Gates that are not asked about again in this call."""
+        self._asks_model = caller.can_sample
+        self._asks_person = caller.can_elicit
 
     async def perform(self, name: str, arguments: dict[str, Json]) -> dict[str, Json]:
         tool = TOOLS[name]
@@ -151,10 +161,21 @@ class _OneCall:
         self._deadline += given.get("wait_ms", DEFAULT_WAIT_MS) / 1000
         if not tool.streaming:
             return self._shown(await call_tool(tool, self._call(), given))
-        if self._caller.report is None:
-            return await self._perform_run(name, given)
-        async with ProgressReports(self._caller.report) as self._reports:
-            return await self._perform_run(name, given)
+        try:
+            if self._caller.report is None:
+                return await self._perform_run(name, given)
+            async with ProgressReports(self._caller.report) as self._watch.reports:
+                return await self._perform_run(name, given)
+        except asyncio.CancelledError:
+            if self._following is not None and not self._following.done():
+                self._leave(self._following)
+                if not self._calls.is_ending():
+                    self._cancel_run()
+                self._following = None
+            raise
+        finally:
+            if self._following is not None:
+                self._following.cancel()  # the call has its answer; the run needs nobody
 
     async def _perform_run(self, name: str, given: dict[str, Json]) -> dict[str, Json]:
         state = self._params.get("requestState")
@@ -168,15 +189,17 @@ class _OneCall:
             run = await self._judge(given["run_id"], given.get("step_path"), given.get("answer"))
         else:
             run = await self._start(name, given)
-        if self._caller.era == "stateless":
-            return self._question(run, asked, bad) or self._shown(run)
-        return self._shown(await self._ask_all(run))
+        if self._caller.era == "handshake":
+            return self._shown(await self._ask_all(run))
+        while (question := self._question(run, asked, bad)) is None and self._may_go_on(run):
+            run = await self._go_on(run["run_id"])
+        return question or self._shown(run)
 
-    # Driving a run
+    # Following a run
 
     async def _start(self, name: str, given: dict[str, Json]) -> dict[str, Json]:
         call = self._call()
-        call.listener = self._reports
+        call.listener = self._watch
         cancels: list[Callable[[], None]] = []
         call.on_cancel = cancels.append
 
@@ -187,13 +210,26 @@ class _OneCall:
         for own in ("answer", "step_path"):
             given.pop(own, None)
         given["wait_ms"] = self._left_ms()
-        return await self._drive(call_tool(TOOLS[name], call, given), cancel)
+        return await self._follow(call_tool(TOOLS[name], call, given), cancel)
+
+    def _may_go_on(self, run: dict[str, Json]) -> bool:
+        """Whether the run does something that this call has time for."""
+        return run["status"] == "running" and self._left_ms() > 0
+
+    async def _go_on(self, run_id: str) -> dict[str, Json]:
+        """The run when it has come to rest or asks something, or when the time is up."""
+        if self._is_following:
+            return await self._until_asked()
+        return await self._start("fp_resume_run", {"run_id": run_id})
 
     async def _decide(
         self, run_id: str, gate_id: str, answer: Answer, *, is_person: bool = True,
-        usage: Json = None,
+        usage: Json = None, follow: bool = True,
     ) -> dict[str, Json]:  # fmt: skip
-        """The run after a person's decision, or a model's answer."""
+        """The run after a person's decision, or a model's answer.
+
+        It is followed as `_go_on` does, unless it is followed already or shall not be.
+        """
         engine = self._agent.engine
         caller = self._caller
         request = Decide(
@@ -207,30 +243,46 @@ class _OneCall:
         asker = self._asker("human" if is_person else "agent", caller.client)
         decider = asker if is_person else self._asker("agent", caller.model)
 
-        async def decide() -> dict[str, Json]:
-            snapshot = await engine.decide(
-                run_id, request, asker, self._reports, self._left_ms() / 1000, decider
-            )
+        async def decide(listener: Listener | None, wait_s: float) -> dict[str, Json]:
+            snapshot = await engine.decide(run_id, request, asker, listener, wait_s, decider)
             return run_result(snapshot, request_id=self._correlation.request_id)
 
         def cancel() -> None:
             reason = "the call was cancelled"
             self._leave(asyncio.ensure_future(engine.cancel(run_id, reason, asker)))
 
-        return await self._drive(decide(), cancel)
+        if not follow or self._is_following:
+            return await decide(None, 0)
+        return await self._follow(decide(self._watch, self._left_ms() / 1000), cancel)
 
-    async def _drive(
+    @property
+    def _is_following(self) -> bool:
+        return self._following is not None and not self._following.done()
+
+    async def _follow(
         self, work: Coroutine[Any, Any, dict[str, Json]], cancel: Callable[[], None]
     ) -> dict[str, Json]:
-        """The result of work that a cancel of this call ends by other means."""
-        task = asyncio.ensure_future(work)
+        """The run that the work gives, or as it is when it asks something before.
+
+        Args:
+            work: Ends when the run has come to rest, or the time is up.
+            cancel: What a cancel of this call does, while the work is under way.
+        """
+        self._following, self._cancel_run = asyncio.ensure_future(work), cancel
+        return await self._until_asked()
+
+    async def _until_asked(self) -> dict[str, Json]:
+        following = self._following
+        assert following is not None  # noqa: S101
+        asked = asyncio.ensure_future(self._watch.asked.wait())
         try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            self._leave(task)
-            if not self._calls.is_ending():
-                cancel()
-            raise
+            await asyncio.wait((following, asked), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
+        if following.done():
+            return following.result()
+        self._watch.asked.clear()
+        return self._look(self._watch.run_id)
 
     def _leave(self, task: asyncio.Future[Any]) -> None:
         """Let a task end by itself."""
@@ -248,32 +300,36 @@ class _OneCall:
 
     async def _ask_all(self, run: dict[str, Json]) -> dict[str, Json]:
         """The run after everything that somebody answers within the call's time."""
-        passed: set[str] = set()
-        while run["status"] == "waiting":
-            asking = self._next_question(run, passed)
+        while run["status"] in ("running", "waiting"):
+            asking = self._next_question(run)
             if asking is None:
-                break
+                if not self._may_go_on(run):
+                    break
+                run = await self._go_on(run["run_id"])
+                continue
             gate, question = asking
             if question is None:
-                run = await self._sample(run, gate, passed)
+                run = await self._sample(run, gate)
                 continue
             answer = await self._ask(gate, question)
             if answer is None:
-                break
+                self._asks_person = False  # who has closed one form is not shown the next
+                run = self._look(run["run_id"])
+                continue
             run = await self._decide(run["run_id"], gate["gate_id"], answer)
         return run
 
     def _next_question(
-        self, run: dict[str, Json], passed: set[str]
+        self, run: dict[str, Json]
     ) -> tuple[dict[str, Json], Question | None] | None:
         """The first gate that can be asked about, and its form; no form for a judgement."""
         for gate in run["gates"]:
-            if gate["gate_id"] in passed:
+            if gate["gate_id"] in self._passed:
                 continue
             if gate["kind"] == "judgement":
-                if self._caller.can_sample:
+                if self._asks_model:
                     return gate, None
-            elif self._caller.can_elicit and (question := question_of(run, gate)) is not None:
+            elif self._asks_person and (question := question_of(run, gate)) is not None:
                 return gate, question
         return None
 
@@ -285,12 +341,10 @@ class _OneCall:
         fields = await self._caller.elicit(question.message, question.schema, left_ms / 1000)
         return None if fields is None else read_answer(gate, fields)
 
-    async def _sample(
-        self, run: dict[str, Json], gate: dict[str, Json], passed: set[str]
-    ) -> dict[str, Json]:
-        """The run after the model's answer; as it was, without one that can be taken.
+    async def _sample(self, run: dict[str, Json], gate: dict[str, Json]) -> dict[str, Json]:
+        """The run after the model's answer; as it is now, without one that can be taken.
 
-        The gate is then added to `passed`; every judgement is, when the client asks no model.
+        The gate is then not asked about again, and no other one when the client asks no model.
         """
         bad: BadAnswer | None = None
         for _ in range(TRIES):
@@ -299,17 +353,17 @@ class _OneCall:
             if self._caller.sample is not None and left_ms > 0:
                 result = await self._caller.sample(sampling_params(gate, bad), left_ms / 1000)
             if result is None:
-                passed |= {one["gate_id"] for one in run["gates"] if one["kind"] == "judgement"}
-                return run
+                self._asks_model = False
+                return self._look(run["run_id"])
             after = await self._take_judgement(run["run_id"], gate["gate_id"], result)
             if not isinstance(after, BadAnswer):
                 return after
             bad = after
-        passed.add(gate["gate_id"])
-        return run
+        self._passed.add(gate["gate_id"])
+        return self._look(run["run_id"])
 
     async def _take_judgement(
-        self, run_id: str, gate_id: str, result: dict[str, Json]
+        self, run_id: str, gate_id: str, result: dict[str, Json], *, follow: bool = True
     ) -> dict[str, Json] | BadAnswer:
         """The run after a model's answer, or what is wrong with it."""
         judged = read_judgement(result)
@@ -318,11 +372,11 @@ class _OneCall:
         try:
             return await self._decide(
                 run_id, gate_id, Answer("respond", judged.value), is_person=False,
-                usage=judged.usage,
+                usage=judged.usage, follow=follow,
             )  # fmt: skip
         except RequestError as error:
             if error.code in _DECIDED_MEANWHILE:
-                return await self._start("fp_resume_run", {"run_id": run_id})
+                return await self._go_on(run_id) if follow else self._look(run_id)
             if error.code != "gate.bad_response":
                 raise
             problems = (error.details or {}).get("problems") or [error.message]
@@ -335,7 +389,7 @@ class _OneCall:
     ) -> dict[str, Json] | None:
         """The run's open questions, as the call's answer; None when there are none to ask."""
         rounds = 1 if asked is None else asked.rounds + 1
-        if run["status"] != "waiting" or rounds > MAX_ROUNDS:
+        if run["status"] not in ("running", "waiting") or rounds > MAX_ROUNDS:
             return None
         known = () if asked is None else asked.gate_ids
         tries = {} if asked is None else dict(asked.tries)
@@ -377,11 +431,10 @@ class _OneCall:
             if gate_id not in asked.gate_ids or not isinstance(response, dict):
                 continue
             if gate["kind"] == "judgement":
-                after = await self._take_judgement(asked.run_id, gate_id, response)
+                after = await self._take_judgement(asked.run_id, gate_id, response, follow=False)
                 if isinstance(after, BadAnswer):
                     bad[gate_id] = after
                     continue
-                run = after
             else:
                 fields = response.get("content")
                 if response.get("action") != "accept" or not isinstance(fields, dict):
@@ -389,12 +442,12 @@ class _OneCall:
                 answer = read_answer(gate, fields)
                 if answer is None:
                     continue
-                run = await self._decide(asked.run_id, gate_id, answer)
+                await self._decide(asked.run_id, gate_id, answer, follow=False)
             is_decided = True
-        if is_decided or run["status"] == "waiting":
+        if not is_decided and run["status"] == "waiting":
             return run, bad
-        # Somebody else has decided meanwhile: the call goes on with the run.
-        return await self._start("fp_resume_run", {"run_id": asked.run_id}), {}
+        # With the answers, or because somebody else has decided meanwhile, the run goes on.
+        return await self._go_on(asked.run_id), bad
 
     # The calling model's own word
 
@@ -436,6 +489,10 @@ class _OneCall:
             caller=self._caller.channel,
             channel=self._caller.channel,
         )
+
+
+def _nothing() -> None:
+    pass
 
 
 _DECIDED_MEANWHILE = ("run.conflict", "gate.closed")
