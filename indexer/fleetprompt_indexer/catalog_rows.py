@@ -114,6 +114,7 @@ def write_updates(connection: sqlite3.Connection, updates: list[RootUpdate]) -> 
     # From here on no entry goes, so that those with a larger number are the new ones.
     (last,) = connection.execute("SELECT coalesce(max(entry_id), 0) FROM entries").fetchone()
     now = int(time.time())
+    rows: list[tuple[Any, ...]] = []
     for update in updates:
         (root_id,) = connection.execute(
             _UPSERT_ROOT,
@@ -130,10 +131,8 @@ def write_updates(connection: sqlite3.Connection, updates: list[RootUpdate]) -> 
                 PARSER_VERSION,
             ),
         ).fetchone()
-        if update.changed:
-            connection.executemany(
-                _UPSERT_ENTRY, [_row(root_id, entry) for entry in update.changed]
-            )
+        rows.extend(_row(root_id, entry) for entry in update.changed)
+    connection.executemany(_UPSERT_ENTRY, rows)
     connection.execute(_INSERT_WORDS, (last,))
 
 

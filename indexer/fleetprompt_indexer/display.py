@@ -50,10 +50,12 @@ def _clean_short(text: str) -> str:
 
 def _clean(text: str) -> str:
     small = text.lower()
-    if any(trace in small for trace in _TRACES):
-        from fleetprompt_protocol.redaction import redact_text
+    for trace in _TRACES:  # a generator would take as long again as the search
+        if trace in small:
+            from fleetprompt_protocol.redaction import redact_text
 
-        text = redact_text(text)
+            text = redact_text(text)
+            break
     if not (text.isascii() and text.isprintable()):
         from fleetprompt_protocol.redaction import escape_controls
 

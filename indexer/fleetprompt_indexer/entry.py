@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from fleetprompt_indexer.display import display
-from fleetprompt_indexer.names import FORMATS, raw, shown
+from fleetprompt_indexer.names import FORMATS, ending_of, raw, shown
 from fleetprompt_indexer.problem import Problem
 from fleetprompt_indexer.vocabulary import NAMESPACES
 from fleetprompt_indexer.walker import walk
@@ -100,8 +100,7 @@ class Entry:
 def format_of(relative: str | bytes) -> Format:
     """The format that a file's name stands for; YAML when it stands for none."""
     data = relative if isinstance(relative, bytes) else raw(relative)
-    ending = data[data.rfind(b".") :].lower()
-    return "json" if FORMATS.get(ending) == "json" else "yaml"
+    return "json" if FORMATS.get(ending_of(data)) == "json" else "yaml"
 
 
 def describe(content: FileContent, relative: bytes, *, given_id: str | None = None) -> Entry:

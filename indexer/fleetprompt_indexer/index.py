@@ -315,13 +315,14 @@ class _Run:
             self.summary.discovered += 1
         else:
             self.summary.changed += 1
-        code = next((p.code for p in entry.problems if p.severity == "error"), None)
-        self._changes.append(
-            Change(kind, root.path, entry.relative, entry.workflow_id, entry.sha256, code)
-        )
+        if self._on_change is not None:
+            code = next((p.code for p in entry.problems if p.severity == "error"), None)
+            self._changes.append(
+                Change(kind, root.path, entry.relative, entry.workflow_id, entry.sha256, code)
+            )
 
     def _note_removed(self, root: KnownRoot, removed: list[bytes]) -> None:
-        if removed:
+        if removed and self._on_change is not None:
             ids = self._catalog.workflow_ids(root.root_id)
             for relative in removed:
                 workflow_id = ids.get(relative) or shown(relative)

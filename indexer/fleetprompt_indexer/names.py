@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from fleetprompt_indexer.display import display_name
+
 FOLDER = b".fleetprompt"
 """The folder of a repository that FleetPrompt reads."""
 WORKFLOWS = b"workflows"
@@ -20,7 +22,12 @@ MAX_SHOWN = 300
 
 def is_workflow_name(name: bytes) -> bool:
     """Whether a file of this name is a workflow; hidden ones are an editor's business."""
-    return not name.startswith(b".") and os.path.splitext(name)[1].lower() in FORMATS  # noqa: PTH122  # bytes
+    return not name.startswith(b".") and ending_of(name) in FORMATS
+
+
+def ending_of(name: bytes) -> bytes:
+    """What follows the last dot of a file's name or path, the dot included, in small letters."""
+    return name[name.rfind(b".") :].lower()
 
 
 def raw(name: str) -> bytes:
@@ -33,8 +40,6 @@ def raw(name: str) -> bytes:
 
 def shown(name: str | bytes) -> str:
     r"""The name as text for people and JSON: bytes that are not UTF-8 as `\xff`."""
-    from fleetprompt_indexer.display import display_name
-
     data = name if isinstance(name, bytes) else raw(name)
     return display_name(data.decode("utf-8", "backslashreplace"), MAX_SHOWN)
 

@@ -24,20 +24,22 @@ MAX_LEVELS = 24
 """Levels of maps and lists: well below what is allowed."""
 
 _LINES = re.compile(
-    r"""^
-    (\ *)                                           # indentation
+    r"""
+    (\ *+)                                          # indentation
     ((?:-\ )*+)                                     # dashes of list items
-    (?:([A-Za-z0-9_][A-Za-z0-9_./-]{0,99}+):(?:\ ++|$))?  # a key
+    (?:([A-Za-z0-9_][A-Za-z0-9_./-]{0,99}+):(?:\ ++|(?=\n)))?  # a key
     (?:
-        ((?:[\w./$(~]|-(?=[\w.]))(?:[^:\#\n]*+(?=$)    # a whole plain value, most often this one,
+        ((?:[\w./$(~]|-(?=[\w.]))(?:[^:\#\n]*+(?=\n)   # a whole plain value, most often this one,
          | (?:[^:\ \n]++|:(?=[^\ \n])|\ ++(?=[^\ \#\n]))*+))
-        \ *+(?:\#.*)?$                              # and a comment behind it
+        \ *+(?:\#.*+)?\n                            # and a comment behind it
     |
-        (.*)                                        # anything else
+        (.*+)\n                                     # anything else
     )""",
-    re.VERBOSE | re.MULTILINE,
+    re.VERBOSE,
 )
 """Every line: indentation, dashes, key, plain value, and the rest of any other line."""
+
+_PRINTABLE = bytes(range(0x20, 0x7F)) + b"\n"
 
 _QUOTED = re.compile(r"(\"[^\"\\]*\"|'[^']*')(?: *| +#.*)")
 """A whole value in quotes, without escapes."""
@@ -51,10 +53,14 @@ _IN_BRACKETS = re.compile(
 """The next part of a value in brackets: a sign, or a quoted or plain text that may be a key."""
 
 _PART = r"(?:\"[^\"\\]*\"|-?[\w./$(~][\w./$()~+*<>=&|;@!^%-]*+(?: [\w./$()~+*<>=&|;@!^%-]++)*+)"
-_FLAT_LIST = re.compile(rf"\[{_PART}(?:, {_PART})*\] *")
+_FLAT = re.compile(
+    rf"\[{_PART}(?:, {_PART})*\] *"
+    rf"|\{{(\w+): {_PART}(?:, (?!\1:)(\w+): {_PART}(?:, (?!\1:|\2:)\w+: {_PART})?)?\}} *"
+)
+"""A list, or a map of up to three different keys, with nothing in brackets in it."""
 _FLAT_MAP = re.compile(rf"\{{\w+: {_PART}(?:, \w+: {_PART})*\}} *")
 _FLAT_PAIR = re.compile(rf"(\w+): ({_PART})")
-"""Values in brackets of the simplest form, with nothing in brackets in them."""
+"""A map of any number of keys, and one of them with its value."""
 
 _Frame: TypeAlias = "tuple[int, set[str] | None, Any, frozenset[str] | None]"
 
@@ -78,7 +84,7 @@ def read_plain_lines(
         step_lists: Those of them that hold lists of steps.
         wanted_of_step: Keys of a step whose values are built, as text.
     """
-    if len(text) > MAX_LENGTH or not text.replace("\n", "").isprintable():
+    if len(text) > MAX_LENGTH or not _is_printable(text):
         return None
     if text.startswith("---\n"):
         text = text[3:]
@@ -88,6 +94,12 @@ def read_plain_lines(
     except _NotPlain:
         return None
     return values
+
+
+def _is_printable(text: str) -> bool:
+    if text.isascii():
+        return not text.encode().translate(None, _PRINTABLE)  # in a fifth of the time
+    return text.replace("\n", "").isprintable()
 
 
 def _read_lines(
@@ -111,7 +123,8 @@ def _read_lines(
     only: frozenset[str] | None = wanted
     block: _Block | None = None
     places: list[tuple[int, bool]] = []
-    for number, (spaces, dashes, found, plain, rest) in enumerate(_LINES.findall(text)):
+    lines = text if text.endswith("\n") else f"{text}\n"
+    for number, (spaces, dashes, found, plain, rest) in enumerate(_LINES.findall(lines)):
         column = len(spaces)
         if block is not None:
             if block.takes(column, is_blank=not (dashes or found or plain or rest)):
@@ -187,6 +200,8 @@ def _read_lines(
             key = found
             continue
         elif rest[0] in "[{":
+            if not is_wanted and _FLAT.fullmatch(rest):
+                continue
             inner_only = only if keys is None else None
             if only is wanted and found in step_lists:
                 raise _NotPlain
@@ -266,10 +281,7 @@ def _in_brackets(rest: str, only: frozenset[str] | None, *, is_wanted: bool) -> 
     Raises:
         _NotPlain: It does not end there, or has something that is not read here.
     """
-    if rest[0] == "[":
-        if not is_wanted and _FLAT_LIST.fullmatch(rest):
-            return None
-    elif _FLAT_MAP.fullmatch(rest):
+    if _FLAT_MAP.fullmatch(rest):
         pairs = dict(found := _FLAT_PAIR.findall(rest))
         if len(pairs) != len(found):
             raise _NotPlain

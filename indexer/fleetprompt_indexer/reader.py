@@ -198,8 +198,9 @@ def _read_once(
     try:
         before = os.fstat(file)
         _check(before, max_bytes)
-        data = os.read(file, max_bytes + 1)
-        while len(data) < before.st_size and (more := os.read(file, max_bytes + 1 - len(data))):
+        size = before.st_size
+        data = os.read(file, size + 1)  # one more than there should be: a file that grew shows
+        while len(data) < size and (more := os.read(file, size + 1 - len(data))):
             data += more
         after = os.fstat(file)
     finally:

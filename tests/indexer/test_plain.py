@@ -73,6 +73,7 @@ READ = {
     "a document that begins with a line": "---\nname: a\n",
     "signs within values": "name: a#b c:d e'f [g] {h} *i &j !k %l @m `n`\n",
     "letters of the world": "name: Größe 版本 🚀\ndescription: é — ü\n",
+    "maps in one line": "x: {a: 1, ab: 2, aba: 3}\ny: {a: 1, b: 2, c: 3, d: 4}\nz: [a, b]  \n",
     "spaces at the end": "name: a   \nversion: 'b'  \ninputs: [c]  \n",
 }
 
@@ -84,6 +85,7 @@ def test_plain_files_are_read(name: str) -> None:
 
 LEFT = [
     *("", "\n", "# nothing\n", "- a\n", "a\n", "{a: 1}\n", "[]\n", "'a': 1\n", "? a\n: b\n"),
+    *("a: {b: 1, c: 2, b: 3}\n", "a: {b: 1, c: 2, c: 3}\n", "a: {b: 1, c: 2, d: 3, b: 4}\n"),
     *("a: 1\na: 2\n", "a: {b: 1, b: 2}\n", "a:\n- b: 1\n  b: 2\n", "a: {b: 1, 'b': 2}\n"),
     *("a: &x 1\n", "a: *x\n", "a: !t 1\n", "<<: 1\n", "a: {<<: 1}\n", "%YAML 1.2\n---\na: 1\n"),
     *("a: 1\n---\nb: 2\n", "a: 1\n...\n", "---\n---\na: 1\n", "a:\t1\n", "a: 1\r\n"),
