@@ -153,7 +153,7 @@ class Agent:
         return scan_root(self.root)
 
     def check_root(self, project_root: str | None) -> None:
-        """Refuse a caller's `project_root` that lies outside this agent's root.
+        """Refuse a caller's path that lies outside this agent's root.
 
         Raises:
             RequestError: `root.denied`.
@@ -169,7 +169,8 @@ class Agent:
         if not inside:
             raise RequestError(
                 "root.denied",
-                f"This agent serves {self.root} only. Spawn another one for other projects.",
+                f"This agent serves {self.root} only, not {project_root[:200]}. Spawn another one "
+                "for other projects.",
             )
 
     def load(self, reference: str) -> Compiled:

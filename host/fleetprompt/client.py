@@ -108,7 +108,7 @@ class Client:
         if self._agents:
             from fleetprompt.router import Router
 
-            router = Router()
+            router = Router(self._may_call)
         self._session = Session(
             process.transport,
             process.token,
@@ -129,6 +129,10 @@ class Client:
                 raise _agent_ended(code, "was ready") from None
             raise
         return self
+
+    def _may_call(self, caller: str, _tool_id: str) -> bool:
+        """Steps may call what the user has brought in; those agents may not call back."""
+        return self._session is not None and caller == self._session.agent_id
 
     async def _attach(
         self, command: Sequence[str], environ: Mapping[str, str], router: Router

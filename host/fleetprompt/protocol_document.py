@@ -227,7 +227,9 @@ asks for the tool first (`agent.tools.query`) and refuses input that its schema 
 | a JSON-RPC error | has failed without an effect: the call was not made |
 | `protocol.internal`, a lost connection, no answer in time | has an outcome that nobody can tell |
 
-A host routes such calls to the agent that has the tool, at most eight calls deep.
+A host routes such calls to the agent that has the tool, at most eight calls deep. Which agent may
+call what, is the host's to say: at our own command line, steps may call the agents that `--agent`
+brings in, and those may call nothing.
 
 ## Signals
 

@@ -45,11 +45,11 @@ class Router:
     """The agents of one host, and the calls between them.
 
     Args:
-        permit: Says whether an agent (first its id, then the tool's) may call a tool. Without it
-            every tool of an attached agent may be called: to attach it is the permission.
+        permit: Says whether an agent (first its id, then the tool's) may call a tool. There is no
+            default: that agents are attached to one host does not say that they trust each other.
     """
 
-    def __init__(self, permit: Callable[[str, str], bool] | None = None) -> None:
+    def __init__(self, permit: Callable[[str, str], bool]) -> None:
         self._permit = permit
         self._sessions: dict[str, Session] = {}
         self._calls: dict[str, _Routed] = {}
@@ -91,7 +91,7 @@ class Router:
             if other is not session
             for tool in other.tools.values()
             if (query.tool_ids is None or tool.tool_id in query.tool_ids)
-            and self._is_permitted(session, tool.tool_id)
+            and self._permit(session.agent_id, tool.tool_id)
         ]
 
     async def call(self, caller: Session, call: DownstreamCall, context: CallContext) -> Json:
@@ -172,12 +172,9 @@ class Router:
                 f"This host offers agents no tool `{tool_id[:200]}`. "
                 "Connect the agent that has it.",
             )
-        if not self._is_permitted(caller, tool_id):
+        if not self._permit(caller.agent_id, tool_id):
             raise PolicyError("tool.denied", f"{caller.agent_id} may not call `{tool_id}`.")
         return callee
-
-    def _is_permitted(self, caller: Session, tool_id: str) -> bool:
-        return self._permit is None or self._permit(caller.agent_id, tool_id)
 
     def _depth(self, call: DownstreamCall) -> int:
         parent = self._calls.get(call.parent_call_id or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -151,6 +152,76 @@ def test_a_call_that_runs_out_of_time_says_so_and_the_run_goes_on(workspace: Wor
     )
     assert (result["status"], result["error"]["code"]) == ("failed", "tool.timeout")
     assert result["output"]["status"] == "running"
+
+
+def test_a_cancel_says_why_and_how_long_the_last_steps_may_take(workspace: Workspace) -> None:
+    workspace.write(
+        "w.yaml",
+        "steps: [{id: a, command: cli sleep 1000}]\nfinally: [{id: z, command: cli sleep 1000}]\n",
+    )
+    agent = greeted(workspace, "--allow-side-effects")
+    call = agent.send("core.tool.call", tool_call("fp_run_workflow", {"workflow": "w"}))
+    agent.wait_for_state("a", "started")
+    send(
+        agent, method="core.tool.cancel",
+        params={"call_id": "call-1", "reason": "the user left", "deadline_ms": 100},
+    )  # fmt: skip
+    result = agent.answer(call)["result"]
+    assert (result["status"], result["error"]["code"]) == ("canceled", "tool.canceled")
+    assert "the user left" in result["error"]["message"]
+    assert {step["step_id"]: step["status"] for step in result["output"]["steps"]}["z"] == (
+        "canceled"
+    )
+
+
+@pytest.mark.parametrize("path", ["../elsewhere", "/etc/passwd", "a/../../b"])
+def test_a_path_outside_of_the_root_is_refused(workspace: Workspace, path: str) -> None:
+    workspace.write("w.yaml", "steps: [{id: a, tool: flow:noop}]\n")
+    agent = greeted(workspace)
+    given = {"workflow": "w"}
+    for context in ({"resource_paths": ["ok.txt", path]}, {"project_root": "/etc"}):
+        result = agent.call("core.tool.call", tool_call("fp_run_workflow", given, context=context))
+        assert (result["status"], result["error"]["code"]) == ("failed", "root.denied")
+    context = {"resource_paths": ["ok.txt", str(workspace.root / "a")]}
+    result = agent.call("core.tool.call", tool_call("fp_run_workflow", given, context=context))
+    assert result["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("expires_at", ["2020-01-01T00:00:00Z", "soon", "2999-01-01T00:00:00"])
+def test_a_directive_that_is_over_is_no_intent(workspace: Workspace, expires_at: str) -> None:
+    workspace.write("w.yaml", "steps: [{id: a, command: cli sh -c 'echo x >> done'}]\n")
+    agent = greeted(workspace)
+    call = agent.send("core.tool.call", tool_call("fp_run_workflow", {"workflow": "w"}))
+    directive = {"granted": True, "directive_id": "d", "expires_at": expires_at}
+    answer(agent, request_of(agent, "agent.directive.request"), directive)
+    assert agent.answer(call)["result"]["output"]["status"] == "waiting"
+    assert not (workspace.root / "done").exists()
+
+
+def test_a_host_that_died_finds_its_run_again_with_a_new_agent(workspace: Workspace) -> None:
+    """The next host says hello again, sees the run, and goes on with it under its first ids."""
+    go = workspace.root / "go"
+    os.mkfifo(go)
+    workspace.write(
+        "w.yaml",
+        "steps:\n  - {id: first, command: cli sh -c 'echo x >> done'}\n"
+        f"  - {{id: a, command: cli cat {go}, idempotent: true}}\n",
+    )
+    first = greeted(workspace, "--allow-side-effects")
+    meta = {"request_id": "r", "correlation_id": "line"}
+    first.send("core.tool.call", tool_call("fp_run_workflow", {"workflow": "w"}, meta=meta))
+    first.wait_for_state("a", "started")
+    first.kill()
+    second = greeted(workspace, "--allow-side-effects")
+    listed = second.call("core.tool.call", tool_call("fp_list_runs"))["output"]["runs"]
+    assert [(run["run_id"], run["status"]) for run in listed] == [("line", "interrupted")]
+    call = second.send("core.tool.call", tool_call("fp_resume_run", {"run_id": "line"}))
+    second.wait_for_state("a", "started")
+    go.write_bytes(b"done")
+    result = second.answer(call)["result"]
+    assert (result["status"], result["output"]["output"]) == ("succeeded", "done")
+    assert result["output"]["correlation_id"] == "line"
+    assert (workspace.root / "done").read_text() == "x\n"
 
 
 def test_heartbeats_come_and_a_goodbye_ends_the_session(workspace: Workspace) -> None:

@@ -73,6 +73,12 @@ def test_a_tool_that_no_agent_has_fails_the_step_without_an_effect(workspace: Wo
     assert (result.status, result.error and result.error.code) == ("failed", "tool.not_found")
 
 
+def test_an_agent_that_was_brought_in_cannot_call_back(workspace: Workspace) -> None:
+    ask = "{tool: com.fleetprompt.core/fp_list_runs}"
+    result = run(workspace, f"steps:\n  - {{id: a, tool: com.example.reviewer/ask, with: {ask}}}\n")
+    assert (result.status, result.error and result.error.code) == ("failed", "tool.denied")
+
+
 def at_terminal(workspace: Workspace, *words: str) -> subprocess.CompletedProcess[str]:
     return workspace.command(*words, "--json")
 
@@ -116,7 +122,7 @@ def test_an_agent_that_cannot_be_brought_in_is_named(
 class Host:
     """Two agents behind one router."""
 
-    def __init__(self, permit: Callable[[str, str], bool] | None = None) -> None:
+    def __init__(self, permit: Callable[[str, str], bool] = lambda _caller, _tool: True) -> None:
         self.router = Router(permit)
         self.processes: list[AgentProcess] = []
         self.sessions: list[Session] = []
@@ -144,8 +150,8 @@ class Host:
         return await self.sessions[0].call("ask", request, CallOptions())
 
 
-async def asked(tool: str, given: Any = None, permit: Any = None) -> ToolOutcome:
-    async with Host(permit) as host:
+async def asked(tool: str, given: Any = None) -> ToolOutcome:
+    async with Host() as host:
         return await host.ask(tool, given)
 
 
@@ -195,8 +201,12 @@ def test_a_second_agent_with_the_same_id_is_not_welcome() -> None:
 
 
 def test_a_rule_of_the_host_keeps_agents_apart() -> None:
+    async def denied() -> ToolOutcome:
+        async with Host(lambda caller, _tool: caller != "com.example.one") as host:
+            return await host.ask("com.example.two/echo")
+
     with pytest.raises(FleetPromptError) as caught:
-        asyncio.run(asked("com.example.two/echo", permit=lambda _caller, _tool: False))
+        asyncio.run(denied())
     assert caught.value.code == "tool.denied"
 
 

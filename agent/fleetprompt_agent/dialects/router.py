@@ -64,9 +64,9 @@ class RouterDialect:
         self._offered: dict[str, dict[str, Any]] = {}
         """The workflow tools that the host knows of, by id."""
         self._check_ready = check_ready
-        self._calls: dict[str, CallContext] = {}
-        self._directives: dict[str, str] = {}
-        """Granted by this session: directive id to plan digest."""
+        self._calls: dict[str, _OpenCall] = {}
+        self._directives: dict[str, tuple[str, str | None]] = {}
+        """Granted by this session: directive id to plan digest and expiry."""
         self._calls_of_runs: dict[str, str] = {}
         """The call that a run belongs to while the call lasts, by run id."""
         self._downstream: Downstream | None = None
@@ -267,7 +267,7 @@ class RouterDialect:
                 f"A call with the id {envelope.call_id} is in flight.",
                 rpc_code=-32600,
             )
-        self._calls[envelope.call_id] = context
+        self._calls[envelope.call_id] = _OpenCall(context)
         try:
             given = dict(envelope.input)
             if workflow is not None:
@@ -316,10 +316,12 @@ class RouterDialect:
                 limit = envelope.timeout_ms
                 given["wait_ms"] = min(asked, limit) if isinstance(asked, int) else limit
         if tool.cancellation:
-            call.on_cancel = context.on_cancel
+            call.on_cancel = self._calls[envelope.call_id].cancelled_by(call)
         answer: dict[str, Any] = {"call_id": envelope.call_id, "status": "succeeded"}
         try:
             self._agent.check_root(envelope.context.project_root)
+            for path in envelope.context.resource_paths:
+                self._agent.check_root(str(self._agent.root / path))
             limit_s = None
             if envelope.timeout_ms is not None and not tool.streaming:
                 limit_s = envelope.timeout_ms / 1000
@@ -354,14 +356,17 @@ class RouterDialect:
         from fleetprompt_protocol.messages import CancelTool
 
         cancel = CancelTool.parse(params)
-        context = self._calls.get(cancel.call_id)
-        if context is None:
+        open_call = self._calls.get(cancel.call_id)
+        if open_call is None:
             return {
                 "call_id": cancel.call_id,
                 "accepted": False,
                 "note": "No call with this id is in flight.",
             }
-        return {"call_id": cancel.call_id, "accepted": context.cancel()}
+        accepted = open_call.cancel(cancel.reason)
+        if cancel.deadline_ms is not None:
+            asyncio.get_running_loop().call_later(cancel.deadline_ms / 1000, open_call.hurry)
+        return {"call_id": cancel.call_id, "accepted": accepted}
 
     def _take_chunk(self, params: dict[str, Any]) -> None:
         if self._downstream is not None:
@@ -372,7 +377,8 @@ class RouterDialect:
     def _intent_of(self, envelope: ToolCall) -> Any:
         async def intent(plan: Plan) -> str | None:
             given = envelope.context.directive_id
-            if given is not None and self._directives.get(given) == plan.digest:
+            digest, expires_at = self._directives.get(given or "", (None, None))
+            if digest == plan.digest and not _is_past(expires_at):
                 return f"directive:{given}"
             return await self._request_directive(plan, envelope)
 
@@ -405,8 +411,53 @@ class RouterDialect:
             return None
         if not directive.granted or directive.directive_id is None:
             return None
-        self._directives[directive.directive_id] = plan.digest
+        if _is_past(directive.expires_at):
+            log.warning("router.directive_expired", expires_at=directive.expires_at)
+            return None
+        self._directives[directive.directive_id] = plan.digest, directive.expires_at
         return f"directive:{directive.directive_id}"
+
+
+class _OpenCall:
+    """A call of the host's that is in flight."""
+
+    def __init__(self, context: CallContext) -> None:
+        self._context = context
+        self._call: Call | None = None
+        self._cancels: list[Callable[[], None]] = []
+
+    def cancelled_by(self, call: Call) -> Callable[[Callable[[], None]], None]:
+        """Gives `Call.on_cancel` for what the tool does when it is cancelled."""
+        self._call = call
+
+        def register(cancel: Callable[[], None]) -> None:
+            self._cancels.append(cancel)
+            self._context.on_cancel(cancel)
+
+        return register
+
+    def cancel(self, reason: str | None) -> bool:
+        """Whether the call was cancelled by this."""
+        if self._call is not None and reason:
+            self._call.cancel_reason = reason
+        return self._context.cancel()
+
+    def hurry(self) -> None:
+        """The time for an orderly end is over: a run that is cancelled twice ends its `finally`."""
+        if not self._context.is_answered:
+            for cancel in self._cancels:
+                cancel()
+
+
+def _is_past(instant: str | None) -> bool:
+    """Whether a directive's expiry is over; one that cannot be read is."""
+    if instant is None:
+        return False
+    try:
+        at = datetime.fromisoformat(instant)
+    except ValueError:
+        return True
+    return at.tzinfo is None or at <= datetime.now(UTC)
 
 
 def _caller(caller: dict[str, Any] | None) -> str | None:

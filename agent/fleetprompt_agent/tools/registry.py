@@ -50,6 +50,8 @@ class Call:
     intent: Intent | None = None
     on_cancel: Callable[[Callable[[], None]], None] | None = None
     """Registers what to do when the call is cancelled."""
+    cancel_reason: str = "the call was cancelled"
+    """Why, in the words of who cancels."""
     extra: dict[str, Json] = field(default_factory=dict)
 
 

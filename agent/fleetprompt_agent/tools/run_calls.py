@@ -77,7 +77,7 @@ def cancel_with_call(call: Call, started: list[str]) -> None:
 
     def cancel() -> None:
         if started:
-            asking = call.agent.engine.cancel(started[0], "the call was cancelled", asker_of(call))
+            asking = call.agent.engine.cancel(started[0], call.cancel_reason, asker_of(call))
             task: asyncio.Task[object] = asyncio.ensure_future(asking)
             cancels.add(task)
             task.add_done_callback(cancels.discard)
