@@ -6,6 +6,7 @@ import asyncio
 import gc
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from fleetprompt_agent.tools.output_pages import OutputPages
 from fleetprompt_protocol.errors import RequestError
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Agent:
         self._spawner: Spawner | None = None
         self._interrupting: asyncio.Future[None] | None = None
         self._observers: list[Listener] = []
+        self.output_pages = OutputPages()
+        """Long output that is being read page by page."""
 
     def observe_runs(self, listener: Listener) -> None:
         """Have the listener hear of every run that this process drives from now on."""

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 Json = Any
 
 
+_PAGE_CHARACTERS = 400_000
+"""Of long output, in one answer: what the agent allows at most."""
+
+
 class Client:
     """An agent for one root, as an async context manager.
 
@@ -390,11 +394,27 @@ class Client:
             "channel": channel,
             "attempt": output.attempt,
             "offset": offset,
+            "limit": _PAGE_CHARACTERS,
         }
         from fleetprompt.results import StepOutput
 
         more = _as(StepOutput, await self._call("fp_get_output", given))
         return more.channels[channel]
+
+    async def with_outputs(self, result: RunResult) -> RunResult:
+        """The result with its outputs, also when they did not fit into one answer."""
+        if "outputs" not in result.left_out:
+            return result
+        output = await self.output(result.run_id, "", channel="json")
+        piece = output.channels["json"]
+        texts = [piece.text]
+        while piece.next_offset is not None:
+            piece = await self.next_output(output, "json", piece.next_offset)
+            texts.append(piece.text)
+        import json
+
+        left_out = {name: size for name, size in result.left_out.items() if name != "outputs"}
+        return result.model_copy(update={**json.loads("".join(texts)), "left_out": left_out})
 
     async def replay(self, run_id: str = "") -> ReplayResult:
         """Whether what a run's journal says follows from itself; empty for the latest run."""

@@ -30,7 +30,8 @@ _TITLES = {
 }
 
 
-_ACTION_HEADS = {"judgement": "Who is asked"}
+_ACTION_HEADS = {"judgement": "Who is asked", "unknown_outcome": "What was under way"}
+_ITEM_HEADS = {"effects": "Steps with side effects", "unknown_outcome": "What is known"}
 _UNTRUSTED = "made by earlier steps, not to be trusted"
 _QUESTION_HEAD = "The question (may hold what earlier steps made, not to be trusted)"
 _PREVIEW_HEADS = {"ask": "To choose from"}
@@ -41,11 +42,11 @@ def gate_lines(gate: Gate, width: int, style: Style) -> list[str]:
     title = _TITLES.get(gate.kind, f"Decision wanted ({gate.kind})")
     place = f": {gate.step_path}" if gate.step_path else ""
     lines = [style.paint(line, "bold") for line in fold(title + place, width)]
-    if gate.action is not None:
+    if gate.action is not None and gate.action != {"tool": gate.kind}:
         head = _ACTION_HEADS.get(gate.kind, "What will happen")
         lines += [f"  {head}:", *_fact_lines(gate.action, "    ", width)]
     if gate.items:
-        lines.append("  Steps with side effects:" if gate.kind == "effects" else "  Items:")
+        lines.append(f"  {_ITEM_HEADS.get(gate.kind, 'Items')}:")
         for item in gate.items:
             lines += _item_lines(item, width)
     if gate.prompt and gate.kind == "judgement":

@@ -63,7 +63,7 @@ class Board:
         step.duration_ms = status.duration_ms
         step.note = "" if status.error is None else status.error.message
         if step.state == "retrying" and status.attempt is not None:
-            step.note = f"attempt {status.attempt}"
+            step.note = f"attempt {status.attempt} failed"
 
     @property
     def is_active(self) -> bool:
@@ -123,7 +123,7 @@ def status_line(status: StepStatus, at: datetime) -> str:
     if time and status.state != "started":
         parts += ["in" if status.state == "completed" else "after", time]
     if status.state == "retrying" and status.attempt is not None:
-        parts.append(f"(attempt {status.attempt})")
+        parts.append(f"(attempt {status.attempt} failed)")
     line = " ".join(parts)
     if status.error is not None:
         line += f": {' '.join(status.error.message.split())} ({status.error.code})"

@@ -28,6 +28,8 @@ class ErrorData(_Answer):
     retryable: bool = False
     where: dict[str, Any] | None = None
     """`{file, line, column}`."""
+    step_path: str | None = None
+    """Of a run: the step that failed it."""
 
 
 class Diagnostic(_Answer):
@@ -248,6 +250,8 @@ class RunResult(_Answer):
     started_at: str | None = None
     finished_at: str | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """What did not fit into the answer: bytes of `outputs`, number of `steps`."""
 
 
 class Cancellation(_Answer):

@@ -11,12 +11,14 @@ from fleetprompt.durations import duration_text, instant_text
 from fleetprompt.escaping import shown
 from fleetprompt.gate_view import gate_lines
 from fleetprompt.results import RunResult, RunSummary
+from fleetprompt.step_rows import step_rows
 from fleetprompt.table import Cell, Column, table_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fleetprompt.results import PrunedRun, StepResult
+    from fleetprompt.step_rows import StepRow
     from fleetprompt.style import Style
 
 _TAIL_LINES = 8
@@ -128,17 +130,31 @@ def step_table(result: RunResult, width: int, style: Style) -> list[str]:
         Column("TIME", align="right"),
         Column("NOTE", least=10),
     )
-    rows = [
-        (
-            step.step_path,
-            Cell(f"{style.sign(step.status)} {step.status}", style.colour_of(step.status)),
-            str(step.attempt) if step.attempt is not None and step.attempt > 1 else "",
-            "" if step.status == "pending" else duration_text(step.duration_ms),
-            _note(step),
-        )
-        for step in result.steps
-    ]
-    return table_lines(columns, rows, width, style)
+    is_interrupted = result.status == "interrupted"
+    rows = [_step_row(row, is_interrupted, style) for row in step_rows(result.steps)]
+    lines = table_lines(columns, rows, width, style)
+    left_out = result.left_out.get("steps", 0)
+    if left_out:
+        lines += fold(f"{left_out:,} more steps, which do not fit into an answer.", width)
+    return lines
+
+
+def _step_row(row: StepRow, is_interrupted: bool, style: Style) -> tuple[str | Cell, ...]:
+    step = row.step
+    # Nobody drives the run: what was running has been stopped, or is gone.
+    status = "interrupted" if is_interrupted and step.status == "running" else step.status
+    state = Cell(f"{style.sign(status)} {status}", style.colour_of(status))
+    if row.count > 1:
+        path = row.path.replace("…", style.ellipsis)
+        return (path, state, "", "", f"{row.count:,} items")
+    is_timed = step.status not in ("pending", "running", "waiting") or step.duration_ms
+    return (
+        row.path,
+        state,
+        str(step.attempt) if step.attempt is not None and step.attempt > 1 else "",
+        duration_text(step.duration_ms) if is_timed else "",
+        _note(step),
+    )
 
 
 def _note(step: StepResult) -> str:
@@ -199,7 +215,15 @@ def next_commands(result: RunResult) -> list[str]:
                 before = result.waits_for.run_id
                 commands = [f"fleetprompt resume {before}", f"fleetprompt cancel {before}"]
             return commands
-        case "failed" | "running":
+        case "failed":
+            path = result.error.step_path if result.error is not None else None
+            if path is None:
+                return [f"fleetprompt show {run}"]
+            commands = [f"fleetprompt logs {run} {shlex.quote(path)}"]
+            if not set(path) & set("[/"):  # a step of the workflow itself, no part of another
+                commands.append(f"fleetprompt resume {run} --from {path}")
+            return commands
+        case "running":
             return [f"fleetprompt show {run}"]
         case _:
             return []

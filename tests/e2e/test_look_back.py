@@ -376,3 +376,50 @@ def test_the_command_prunes_by_age_and_size(workspace: Workspace) -> None:
     for wrong in (["--older-than", "soon"], ["--max-bytes", "1XB"]):
         assert workspace.command("runs", "prune", *wrong).returncode == 2
     assert workspace.command("runs", "--dry-run").returncode == 2
+
+
+def test_outputs_that_do_not_fit_into_an_answer_are_given_page_by_page(
+    workspace: Workspace,
+) -> None:
+    wrote = "y\n" * 2_500_000
+    workspace.write(
+        "w.yaml",
+        "steps:\n"
+        f"  - {{id: big, command: cli sh -c 'yes | head -c {len(wrote)}', "
+        "max_output_bytes: 6000000}\n"
+        "outputs: {all: $big.stdout}\n",
+    )
+    agent = workspace.agent("--allow-side-effects")
+    run = agent.call("fp_run_workflow", {"workflow": "w"})
+    assert (run["status"], run["outputs"], run["output"]) == ("succeeded", None, None)
+    assert run["left_out"]["outputs"] > 2 * len(wrote)
+    for step_path, channel in (("big", "stdout"), ("", "json")):
+        given = {"run_id": run["run_id"], "step_path": step_path, "limit": 400_000}
+        answer = agent.call("fp_get_output", given)
+        texts = [answer["channels"][channel]["text"]]
+        while "next_offset" in (piece := answer["channels"][channel]):
+            more = {"attempt": answer["attempt"], "channel": channel}
+            answer = agent.call("fp_get_output", {**given, **more, "offset": piece["next_offset"]})
+            texts.append(answer["channels"][channel]["text"])
+        text = "".join(texts)
+        whole = text if step_path else json.loads(text)["outputs"]["all"]
+        assert whole == wrote
+
+
+def test_a_run_of_ten_thousand_failed_items_can_be_told(workspace: Workspace) -> None:
+    workspace.write(
+        "w.yaml",
+        "inputs: {all: {type: array}}\n"
+        "steps:\n"
+        "  - id: each\n"
+        "    for_each: inputs.all\n"
+        "    tool: flow:fail\n"
+        '    with: {message: "item ${{ index }} is not what it should have been, sadly"}\n'
+        "    on_error: continue\n"
+        "  - {id: last, tool: flow:noop}\n",
+    )
+    agent = workspace.agent()
+    run = agent.call("fp_run_workflow", {"workflow": "w", "inputs": {"all": [1] * 10_000}})
+    assert run["status"] == "succeeded"
+    assert len(run["steps"]) + run["left_out"]["steps"] == 10_002
+    assert [step["step_path"] for step in run["steps"][:3]] == ["each", "last", "each[0]"]

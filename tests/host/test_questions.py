@@ -103,7 +103,7 @@ def timeline(fleetprompt: Command, kind: str) -> dict[str, Any]:
 def test_a_form_is_filled_in_field_by_field(at_terminal: At) -> None:
     terminal = at_terminal("run", "form", env={"NO_COLOR": "1"})
     asked = terminal.expect("> ")
-    parts = ("What will happen:", "What will it be?", "dish (string)", "- soup")
+    parts = ("Data wanted: order", "What will it be?", "dish (string)", "- soup")
     assert [asked.index(part) for part in parts] == sorted(asked.index(part) for part in parts)
     assert "- stew\\u202e" in asked
     assert "One of these" in asked

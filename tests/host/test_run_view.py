@@ -69,6 +69,12 @@ def test_a_failed_step_shows_its_error_and_the_end_of_what_it_wrote() -> None:
     assert "  │ line 1" not in lines
     assert "✗ failed in 3.5 s: gh ended with exit code 2. (step.exit_code)" in lines
     assert lines[-1] == "next: fleetprompt show 0193-run"
+    told = {**error, "step_path": "deploy"}
+    lines = summary_lines(run(status="failed", ok=False, error=told, steps=[step]), 80, PLAIN)
+    assert lines[-2:] == [
+        "next: fleetprompt logs 0193-run deploy",
+        "next: fleetprompt resume 0193-run --from deploy",
+    ]
 
 
 def test_a_summary_fits_sixty_columns() -> None:

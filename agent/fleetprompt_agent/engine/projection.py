@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from fleetprompt_agent.engine.bounded_result import bounded
 from fleetprompt_agent.engine.core.events import GateOpened, to_columns
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def run_result(snapshot: Snapshot, *, request_id: str) -> dict[str, Json]:
         result["error"] = error
     if snapshot.note is not None:
         result["note"] = snapshot.note
-    return result
+    return bounded(result)
 
 
 def _canceled_error(state: RunState) -> Json:

@@ -201,7 +201,8 @@ class GetOutputInput(ToolInput):
 
     run_id: RunRef = Field("", description="Id or unique prefix; empty: the latest run.")
     step_path: str = Field(
-        min_length=1, max_length=1024, description="As in the run's steps: deploy, deploy[3]."
+        max_length=1024,
+        description="As in the run's steps: deploy, deploy[3]. Empty: the run's own outputs.",
     )
     channel: Literal["stdout", "stderr", "json"] | None = Field(None, description="Only this one.")
     attempt: int | None = Field(None, ge=0, description="The last one with output, if not given.")

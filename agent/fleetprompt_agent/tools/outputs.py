@@ -149,6 +149,10 @@ class RunOutput(ToolOutput):
     finished_at: str | None = None
     metrics: dict[str, Any]
     note: str | None = Field(None, description="What there is to know of the call itself.")
+    left_out: dict[str, int] | None = Field(
+        None,
+        description="What an answer cannot hold: bytes of `outputs`, number of `steps`.",
+    )
     next: str | None = Field(None, description="What the caller can do now.")
 
 

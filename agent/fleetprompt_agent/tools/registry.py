@@ -222,7 +222,7 @@ TOOLS: dict[str, Tool] = {
         ),
         Tool(
             "fp_get_output",
-            "Show what a step of a run wrote: stdout, stderr, or its value.",
+            "Show what a step of a run wrote: stdout, stderr, or its value; or the run's outputs.",
             "replays",
             "GetOutputInput",
             read_only=True,

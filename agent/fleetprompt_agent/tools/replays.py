@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.engine.core.apply import fold
@@ -17,6 +16,7 @@ from fleetprompt_agent.engine.core.events import (
 from fleetprompt_agent.engine.projection import run_result, shown_status
 from fleetprompt_agent.engine.snapshots import Snapshot
 from fleetprompt_agent.language.plan import canonical_json
+from fleetprompt_agent.tools.output_pages import KeptOutput
 from fleetprompt_protocol.errors import RequestError
 
 if TYPE_CHECKING:
@@ -33,11 +33,37 @@ _CHANNELS = ("stdout", "stderr", "json")
 
 
 async def fp_get_output(call: Call, given: GetOutputInput) -> dict[str, Json]:
-    """What an attempt of a step wrote, as far as it was kept."""
+    """What an attempt of a step wrote, as far as it was kept; or what the run gives."""
+    wanted = _CHANNELS if given.channel is None else (given.channel,)
+    pages = call.agent.output_pages
+    found = pages.take(given) if given.offset else None
+    if found is None:
+        found = _kept_output(call, given)
+    channels = {
+        name: _piece(text, found.result, name, given)
+        for name in wanted
+        if (text := found.text(name)) is not None
+    }
+    if any("next_offset" in piece for piece in channels.values()):
+        pages.keep(found)
+    answer = {**found.answer, "channels": channels}
+    if isinstance(found.result.get("artifacts"), list):
+        answer["artifacts"] = found.result["artifacts"]
+    return answer
+
+
+def _kept_output(call: Call, given: GetOutputInput) -> KeptOutput:
+    """What the journal has.
+
+    Raises:
+        RequestError: `run.not_found`, `run.step_not_found` or `tool.invalid_input`.
+    """
     engine = call.agent.engine
     run_id = engine.find(given.run_id)
     events = engine.journal.load(run_id)
     state = fold(run_id, events)
+    if not given.step_path:
+        return _run_output(state)
     step = _step(state, given.step_path)
     attempts = _results(events, step.path)
     attempt = given.attempt if given.attempt is not None else max(attempts, default=0)
@@ -48,8 +74,6 @@ async def fp_get_output(call: Call, given: GetOutputInput) -> dict[str, Json]:
             f"Attempt {given.attempt} of step {step.path} has left no output; attempts with "
             f"output: {known}.",
         )
-    result = attempts.get(attempt, {})
-    wanted = _CHANNELS if given.channel is None else (given.channel,)
     answer: dict[str, Json] = {
         "run_id": run_id,
         "step_path": step.path,
@@ -57,15 +81,22 @@ async def fp_get_output(call: Call, given: GetOutputInput) -> dict[str, Json]:
         "status": shown_status(state, step),
         "attempt": attempt,
         "attempts": sorted(attempts),
-        "channels": {
-            name: _piece(text, result, name, given)
-            for name in wanted
-            if (text := _text(result, name)) is not None
-        },
     }
-    if isinstance(result.get("artifacts"), list):
-        answer["artifacts"] = result["artifacts"]
-    return answer
+    return KeptOutput(answer, attempts.get(attempt, {}))
+
+
+def _run_output(state: RunState) -> KeptOutput:
+    """The run's own outputs, as the JSON of `{outputs, output}`."""
+    answer: dict[str, Json] = {
+        "run_id": state.run_id,
+        "step_path": "",
+        "step_id": "",
+        "status": _status(state),
+        "attempt": 0,
+        "attempts": [],
+    }
+    given = {"outputs": state.outputs, "output": state.output}
+    return KeptOutput(answer, {"json": given} if state.ended == "succeeded" else {})
 
 
 def _step(state: RunState, reference: str) -> StepState:
@@ -105,16 +136,6 @@ def _results(events: list[Event], path: str) -> dict[int, dict[str, Json]]:
         elif isinstance(body, StepStarted) and body.step_path == path:
             found.pop(body.attempt, None)  # after a reopening, the same number begins anew
     return found
-
-
-def _text(result: dict[str, Json], name: str) -> str | None:
-    if name != "json":
-        text = result.get(name)
-        return text if isinstance(text, str) else None
-    # What a program printed stands in `stdout` already.
-    if "json" not in result or "stdout" in result:
-        return None
-    return json.dumps(result["json"], ensure_ascii=False, indent=2)
 
 
 def _piece(text: str, result: dict[str, Json], name: str, given: GetOutputInput) -> dict[str, Json]:
