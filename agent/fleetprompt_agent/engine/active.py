@@ -104,6 +104,15 @@ class ActiveRun:
         if listener is not None and listener not in self.listeners:
             self.listeners.append(listener)
 
+    def tell_output(self, step_path: str, channel: str, text: str) -> None:
+        """A running step printed something."""
+        for listener in list(self.listeners):
+            listener.on_output(step_path, channel, text)
+
+    def why_stopped(self, step_path: str) -> Stopped:
+        """Why the attempt of the step, which was cancelled, was."""
+        return self.stopped.get(step_path, "interrupt")
+
     def now_ms(self) -> int:
         """The run's clock in epoch milliseconds.
 

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ class Owner:
 
     def to_text(self) -> str:
         """The identity as it is kept in the lease."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return _text_of(self)
 
     @classmethod
     def from_text(cls, text: str) -> Self | None:
@@ -88,6 +88,11 @@ def boot_clock_s() -> float:
     """Seconds since boot, the time asleep included: it never goes back."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
+
+
+@lru_cache(maxsize=8)
+def _text_of(owner: Owner) -> str:
+    return json.dumps(asdict(owner), separators=(",", ":"))
 
 
 @cache

@@ -187,6 +187,10 @@ class Performer:
 
     def _start(self, run: ActiveRun, command: StartStep) -> bool:
         state, step = run.state, run.state.steps[command.step_path]
+        is_instant = self._attempts.is_instant(step.step.namespace)
+        if not (self._slots.is_free or is_instant or step.is_composite):
+            self._slots.starve(run)
+            return False
         now = run.now_ms()
         if command.not_before_ms > now:
             run.alarms.retry_in(command.not_before_ms - now)
@@ -195,10 +199,6 @@ class Performer:
         if step.is_composite:
             self._emit(run, StepStarted(step.path, command.attempt, key))
             return True
-        is_instant = self._attempts.is_instant(step.step.namespace)
-        if not is_instant and not self._slots.is_free:
-            self._slots.starve(run)
-            return False
         deadline = step.deadline_ms
         if deadline is None and step.step.total_timeout_s is not None:
             deadline = now + round(step.step.total_timeout_s * 1000)

@@ -16,8 +16,9 @@ from fleetprompt_agent.engine.engine import Engine
 from fleetprompt_agent.engine.journal import Journal
 from fleetprompt_agent.engine.owner import Owner
 from fleetprompt_agent.engine.requests import Asker, Decide, cancel_body
+from fleetprompt_agent.engine.runner import STEPS_PER_TASK
 from fleetprompt_agent.engine.slots import SLOTS
-from fleetprompt_agent.language.plan import Approval, plan_digest
+from fleetprompt_agent.language.plan import Approval, Need, plan_digest
 from fleetprompt_agent.steps.contract import StepOutcome
 from fleetprompt_agent.steps.flow import FlowRunner
 from fleetprompt_protocol.errors import RequestError
@@ -88,8 +89,8 @@ class Late(Journal):
         return super().transaction(durable=durable)
 
 
-def engine_over(journal: Journal, runner: Paused) -> Engine:
-    runners: dict[str, StepRunner] = {"cli": runner, "flow": FlowRunner()}
+def engine_over(journal: Journal, runner: StepRunner) -> Engine:
+    runners: dict[str, StepRunner] = {"cli": runner, "awaited": runner, "flow": FlowRunner()}
     return Engine(journal, "/w", Owner.of_this_process(), runners)
 
 
@@ -184,6 +185,81 @@ def test_the_runs_of_a_process_share_its_slots(journal: Journal) -> None:
         runner.may_end.set()
         assert [(await run).status for run in runs] == ["succeeded"] * 2
         assert len(runner.acted) == 2 * (SLOTS - 20)
+
+    asyncio.run(scenario())
+
+
+class Marked:
+    """Steps that wait for nothing, and note which task performs them, and in what state it is."""
+
+    def __init__(self, stuck: str | None = None) -> None:
+        self.stuck = stuck
+        self.is_stuck = asyncio.Event()
+        self.performed: dict[str, tuple[asyncio.Task[Any] | None, int]] = {}
+
+    async def run(self, request: StepRequest, progress: Progress) -> StepOutcome:  # noqa: ARG002 (the protocol)
+        task = asyncio.current_task()
+        self.performed[request.step_path] = (task, task.cancelling() if task is not None else 0)
+        if request.step_path == self.stuck:
+            self.is_stuck.set()
+            await asyncio.Event().wait()
+        return StepOutcome(True, {}, None, "none", 0.0, {})
+
+    def resolve_action(self, request: StepRequest) -> dict[str, Any]:
+        return {"tool": request.tool_id}
+
+
+def chain(count: int, **fields: Any) -> Plan:
+    """Steps that follow one another, of a runner that may be waited for."""
+    needs = [(Need(f"s{n - 1}", "order"),) if n else () for n in range(count)]
+    steps = (step(f"s{n}", n, needs=needs[n], namespace="awaited") for n in range(count))
+    return plan(*steps, **fields)
+
+
+def test_a_chain_goes_on_in_the_task_of_its_first_step_yet_lets_others_have_the_loop(
+    journal: Journal,
+) -> None:
+    async def scenario() -> None:
+        runner = Marked()
+        engine = engine_over(journal, runner)
+        rounds = 0
+
+        async def count_rounds() -> None:
+            nonlocal rounds
+            while True:
+                await asyncio.sleep(0)
+                rounds += 1
+
+        counting = asyncio.ensure_future(count_rounds())
+        made = chain(3 * STEPS_PER_TASK)
+        ended = await engine.start(new_run(made), ASKER, None, None)
+        counting.cancel()
+        assert ended.status == "succeeded"
+        assert len(runner.performed) == 3 * STEPS_PER_TASK
+        assert len({task for task, _ in runner.performed.values()}) == 3
+        assert rounds >= 3
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("by", ["cancel", "timeout"])
+def test_what_follows_a_stopped_step_is_not_performed_by_the_task_that_was_cancelled(
+    journal: Journal, by: str
+) -> None:
+    async def scenario() -> None:
+        runner = Marked(stuck="s1")
+        engine = engine_over(journal, runner)
+        made = chain(3, finally_steps=(step("tidy", 3, namespace="awaited"),))
+        if by == "timeout":
+            made = replace(made, timeout_s=0.01)
+        started = asyncio.ensure_future(engine.start(new_run(made), ASKER, None, None))
+        if by == "cancel":
+            await runner.is_stuck.wait()
+            await engine.cancel("cor", None, ASKER)
+        ended = await started
+        assert ended.status == ("canceled" if by == "cancel" else "failed")
+        assert list(runner.performed) == ["s0", "s1", "tidy"]
+        assert [cancelling for _, cancelling in runner.performed.values()] == [0, 0, 0]
 
     asyncio.run(scenario())
 

@@ -167,10 +167,11 @@ def apply(state: RunState, event: Event) -> RunState:
     """
     if event.seq != state.seq + 1:
         raise _corrupt(state.run_id, event, f"event {state.seq + 1} is missing")
-    if state.running or state.startable:
-        state.active_ms += max(0, event.at_ms - state.last_ms)
     state.seq = event.seq
-    state.last_ms = max(state.last_ms, event.at_ms)
+    if event.at_ms > state.last_ms:
+        if state.running or state.startable:
+            state.active_ms += event.at_ms - state.last_ms
+        state.last_ms = event.at_ms
     body = event.body
     # Most events are those of steps: they stand first, because a match is tried case by case.
     match body:

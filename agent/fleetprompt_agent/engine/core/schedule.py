@@ -45,16 +45,11 @@ def _begin_phase(state: RunState, scope: Scope, steps: tuple[PlanStep, ...]) -> 
     own = {step.id for step in steps}
     ready = []
     for step in steps:
-        instance = StepState(
-            path=scope.prefix + step.id,
-            step=step,
-            scope=scope,
-            in_finally=scope.phase == "finally",
-        )
-        scope.steps[step.id] = instance
-        state.steps[instance.path] = instance
+        path = scope.prefix + step.id
+        instance = StepState(path, step, scope, in_finally=scope.phase == "finally")
+        scope.steps[step.id] = state.steps[path] = instance
         # A `finally` step may refer to any step; only those of its own phase can be waited for.
-        needs = {need.step_id for need in step.needs} & own
+        needs = {need.step_id for need in step.needs} & own if step.needs else ()
         scope.remaining[step.id] = len(needs)
         for needed in needs:
             scope.dependants.setdefault(needed, []).append(step.id)

@@ -133,21 +133,19 @@ class StepState:
     """The scope of a running sub-workflow step."""
     verdict: Body | str | None = None
     """What the needs and the condition said, once all needs were met: `run`, or how it settles."""
+    is_fanout: bool = field(init=False)
+    """Whether this is the `for_each` step itself, not an item of it."""
+    is_composite: bool = field(init=False)
+    """Whether the step acts only through others: it holds no slot."""
+
+    def __post_init__(self) -> None:
+        self.is_fanout = self.parent is None and self.step.for_each is not None
+        self.is_composite = self.is_fanout or self.step.kind == "workflow"
 
     @property
     def is_settled(self) -> bool:
         """Whether the step has its final status."""
         return self.status in SETTLED
-
-    @property
-    def is_composite(self) -> bool:
-        """Whether the step acts only through others: it holds no slot."""
-        return self.step.kind == "workflow" or self.is_fanout
-
-    @property
-    def is_fanout(self) -> bool:
-        """Whether this is the `for_each` step itself, not an item of it."""
-        return self.step.for_each is not None and self.parent is None
 
     @property
     def asks_model(self) -> bool:
