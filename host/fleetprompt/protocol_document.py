@@ -7,6 +7,7 @@ Only what code cannot say is written here as text; every limit in it is the cons
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -279,7 +280,7 @@ def _messages() -> str:
 def _fields(schema: dict[str, Json]) -> list[str]:
     required = schema.get("required", [])
     rows = [
-        f"| `{name}` | {_type(field)} | {'yes' if name in required else 'no'} | "
+        f"| `{name}` | {_type(field)} | {'yes' if name in required else _default(field)} | "
         f"{_cell(field.get('description', ''))} |"
         for name, field in schema.get("properties", {}).items()
     ]
@@ -288,13 +289,22 @@ def _fields(schema: dict[str, Json]) -> list[str]:
     return ["| field | type | required | what |", "|---|---|---|---|", *rows, ""]
 
 
+def _default(field: dict[str, Json]) -> str:
+    default = field.get("default")
+    return "no" if default in (None, "", [], {}) else f"no; `{json.dumps(default)}`"
+
+
 def _type(schema: Json) -> str:
     """A type in a few words, with its bounds."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
     if "anyOf" in schema:
-        kinds = [_type(part) for part in schema["anyOf"] if part.get("type") != "null"]
+        kinds = [
+            "null" if part.get("type") == "null" else _type(part)
+            for part in schema["anyOf"]
+            if part.get("type") != "null" or "default" not in schema
+        ]
         return " or ".join(kinds)
     if "enum" in schema:
         return ", ".join(f"`{item}`" for item in schema["enum"])
@@ -324,15 +334,26 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+_TOOLS_HEAD = """\
+## Tools
+
+In the plain dialect a tool's name is the method and its input the params; in the router's the input
+is `input` and the result is `output`. Inputs are strict: an unknown field and a value of another
+type are `tool.invalid_input`. Results may have more fields than these.
+
+A result whose run waits shows its `gates`. A gate's `token`, which decides it, stands in the result
+of the call that opened it, and after `fp_get_run {reissue: true}`; not in MCP. To decide, call
+`fp_resume_run` with the token and one of: `approve` (effects, approval), `response` (ask,
+judgement; an ask may be refused with `approve: false`), `complete` or `skip` (manual), `retry`,
+`succeed_with` or `fail` (unknown_outcome).
+
+| tool | what | |
+|---|---|---|"""
+
+
 def _tools() -> str:
-    rows = []
+    lines = [_TOOLS_HEAD]
     for tool in TOOLS.values():
-        schema = tool.model().model_json_schema()
-        required = schema.get("required", [])
-        names = [
-            f"`{name}`" if name in required else f"`{name}?`"
-            for name in schema.get("properties", {})
-        ]
         marks = [
             word
             for word, has in (
@@ -342,20 +363,26 @@ def _tools() -> str:
             )
             if has
         ]
-        rows.append(
-            f"| `{tool.name}` | {_cell(tool.description)} | {', '.join(names) or 'nothing'} | "
-            f"{', '.join(marks) or '–'} |"
-        )
-    return "\n".join(
-        [
-            "## Tools",
-            "",
-            "| tool | what | input | |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
+        what, name = _cell(tool.description), f"[`{tool.name}`](#{tool.name})"
+        lines.append(f"| {name} | {what} | {', '.join(marks) or '–'} |")
+    lines.append("")
+    shared: dict[str, Json] = {}
+    described_at: dict[str, str] = {}
+    for tool in TOOLS.values():
+        lines += [f"### {tool.name}", "", tool.description, "", "Input:", ""]
+        lines += _fields(tool.model().model_json_schema())
+        output = tool.output_model_type()
+        if output is not None:
+            schema = output.model_json_schema()
+            shared |= schema.get("$defs", {})
+            described = described_at.setdefault(output.__name__, tool.name)
+            if described == tool.name:
+                lines += ["Result:", "", *_fields(schema)]
+            else:
+                lines += [f"Result: as of [`{described}`](#{described}).", ""]
+    for name, schema in shared.items():
+        lines += [f"### {name}", "", str(schema.get("description", "")), "", *_fields(schema)]
+    return "\n".join(lines)
 
 
 def _codes() -> str:

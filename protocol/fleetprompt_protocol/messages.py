@@ -52,33 +52,38 @@ class Message(BaseModel):
 class ActorInfo(Message):
     """Who asks; metadata, never authority."""
 
-    type: Literal["human", "agent", "system"]
-    id: Name
-    display: Name | None = None
+    type: Literal["human", "agent", "system"] = Field(description="What kind of being asks.")
+    id: Name = Field(description="Who, in the host's words; stands on the timeline.")
+    display: Name | None = Field(default=None, description="For people; kept nowhere.")
 
 
 class Meta(Message):
     """What travels beside every message."""
 
-    v: int = 1
-    ts: Instant | None = None
-    request_id: Id | None = Field(None, description="One logical chain, end to end.")
-    correlation_id: Id | None = Field(None, description="The timeline.")
-    causation_id: Id | None = Field(None, description="The immediate cause.")
-    actor: ActorInfo | None = None
-    tenant: Name | None = None
-    traceparent: Annotated[str, Field(max_length=256)] | None = None
-    stream: bool | None = Field(None, description="Whether chunks are wanted.")
+    v: int = Field(default=1, description="Of this object's own form.")
+    ts: Instant | None = Field(default=None, description="When it was sent; RFC 3339, UTC.")
+    request_id: Id | None = Field(default=None, description="One logical chain, end to end.")
+    correlation_id: Id | None = Field(default=None, description="The timeline.")
+    causation_id: Id | None = Field(default=None, description="The immediate cause.")
+    actor: ActorInfo | None = Field(default=None, description="Who asks.")
+    tenant: Name | None = Field(default=None, description="Not used yet.")
+    traceparent: Annotated[str, Field(max_length=256)] | None = Field(
+        default=None, description="W3C Trace Context; not passed on yet."
+    )
+    stream: bool | None = Field(
+        default=None,
+        description="Plain dialect: whether chunks are wanted. In the router's they always come.",
+    )
 
 
 class ErrorInfo(Message):
     """A failure as data; the codes are in `errors.CODES`."""
 
-    code: Name
-    message: Text
-    details: JsonObject | None = None
-    retryable: bool = False
-    where: JsonObject | None = Field(None, description="`{file, line, column}`.")
+    code: Name = Field(description="Stable and dotted; see Errors.")
+    message: Text = Field(description="What happened, where, and what to do; not stable.")
+    details: JsonObject | None = Field(default=None, description="More of it; depends on the code.")
+    retryable: bool = Field(default=False, description="Whether the same again may succeed.")
+    where: JsonObject | None = Field(default=None, description="`{file, line, column}`.")
 
 
 # --- the handshake
@@ -87,47 +92,57 @@ class ErrorInfo(Message):
 class ProtocolOffer(Message):
     """What the agent can speak."""
 
-    supported_versions: Annotated[list[Name], Field(min_length=1, max_length=32)]
-    capabilities: Annotated[list[Name], Field(max_length=256)] = []
+    supported_versions: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(
+        description="The preferred one first."
+    )
+    capabilities: Annotated[list[Name], Field(max_length=256)] = Field(
+        default=[], description="What it can do beside; see Who speaks first."
+    )
 
 
 class SdkInfo(Message):
     """What the agent is built with."""
 
-    name: Name
-    version: Name
+    name: Name = Field(description="Of the library.")
+    version: Name = Field(description="Of the library.")
 
 
 class Hello(Message):
     """`agent.hello`: the agent introduces itself."""
 
     session_token: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
-        None, repr=False, description="Single use; from the environment."
+        default=None, repr=False, description="Single use; from the environment."
     )
-    agent_id: Name
-    agent_version: Name
-    manifest_hash: Name | None = None
-    protocol: ProtocolOffer
-    sdk: SdkInfo | None = None
-    meta: Meta | None = None
+    agent_id: Name = Field(description="The first part of its tools' ids.")
+    agent_version: Name = Field(description="Of its program.")
+    manifest_hash: Name | None = Field(default=None, description="Of what it was installed from.")
+    protocol: ProtocolOffer = Field(description="What it can speak.")
+    sdk: SdkInfo | None = Field(default=None, description="What it is built with.")
+    meta: Meta | None = Field(default=None, description="See Meta.")
 
 
 class ServerInfo(Message):
     """The host."""
 
-    core_version: Name
-    instance_id: Name
+    core_version: Name = Field(description="Of its program.")
+    instance_id: Name = Field(description="This process of it.")
 
 
 class Welcome(Message):
     """The answer to `agent.hello`."""
 
-    accepted_version: Name
-    session_id: Id
-    heartbeat_interval_ms: Annotated[int, Field(ge=100, le=3_600_000)] = 15_000
-    max_frame_bytes: Annotated[int, Field(ge=1024, le=2**31)] = 4 * 1024 * 1024
-    server: ServerInfo
-    capabilities: Annotated[list[Name], Field(max_length=256)] = []
+    accepted_version: Name = Field(description="One of those that the hello offers.")
+    session_id: Id = Field(description="Names the session in heartbeats.")
+    heartbeat_interval_ms: Annotated[int, Field(ge=100, le=3_600_000)] = Field(
+        default=15_000, description="How often `agent.heartbeat` is wanted."
+    )
+    max_frame_bytes: Annotated[int, Field(ge=1024, le=2**31)] = Field(
+        default=4 * 1024 * 1024, description="The longest message that the host takes."
+    )
+    server: ServerInfo = Field(description="Who welcomes.")
+    capabilities: Annotated[list[Name], Field(max_length=256)] = Field(
+        default=[], description="Those of the agent's that the host wants: `workflow_signals`."
+    )
 
 
 # --- tools
@@ -137,151 +152,235 @@ class ToolDescription(Message):
     """One tool, as it is registered or found."""
 
     tool_id: ToolId
-    name: Name
-    description: Text = ""
-    input_schema: JsonObject = Field(default_factory=dict)
-    output_schema: JsonObject | None = None
-    capabilities: Annotated[list[Name], Field(max_length=64)] = []
-    side_effects: bool = Field(True, description="True unless the tool changes nothing.")
-    requires_directive: bool = False
-    tags: Annotated[list[Name], Field(max_length=64)] = []
+    name: Name = Field(description="The id's last part.")
+    description: Text = Field(default="", description="What it does, for whoever chooses a tool.")
+    input_schema: JsonObject = Field(
+        default_factory=dict, description="JSON Schema of `input`; empty: anything."
+    )
+    output_schema: JsonObject | None = Field(default=None, description="JSON Schema of `output`.")
+    capabilities: Annotated[list[Name], Field(max_length=64)] = Field(
+        default=[], description="`streaming`, `cancellation`."
+    )
+    side_effects: bool = Field(default=True, description="True unless the tool changes nothing.")
+    requires_directive: bool = Field(
+        default=False,
+        description="Whether it refuses to run without one. Ours open a gate instead.",
+    )
+    tags: Annotated[list[Name], Field(max_length=64)] = Field(
+        default=[], description="For people who look for tools."
+    )
 
 
 class RegisterTools(Message):
     """`agent.tools.register`: the agent offers tools."""
 
-    tools: Annotated[list[ToolDescription], Field(max_length=1024)]
-    replace: bool = Field(False, description="Whether tools that are not named are withdrawn.")
-    meta: Meta | None = None
+    tools: Annotated[list[ToolDescription], Field(max_length=1024)] = Field(
+        description="New ones, and changed ones in place of those with the same id."
+    )
+    replace: bool = Field(
+        default=False, description="Whether tools that are not named are withdrawn."
+    )
+    meta: Meta | None = Field(default=None, description="See Meta.")
 
 
 class UnregisterTools(Message):
     """`agent.tools.unregister`: the agent withdraws tools."""
 
-    tool_ids: Annotated[list[ToolId], Field(max_length=1024)]
-    meta: Meta | None = None
+    tool_ids: Annotated[list[ToolId], Field(max_length=1024)] = Field(
+        description="Those that are not known are passed over."
+    )
+    meta: Meta | None = Field(default=None, description="See Meta.")
 
 
 class Rejection(Message):
     """A tool that the host does not take, and why."""
 
     tool_id: ToolId
-    error: ErrorInfo
+    error: ErrorInfo = Field(description="Why.")
 
 
 class Registered(Message):
     """The answer to both: what is registered now, and what was refused."""
 
-    registered: list[ToolId]
-    rejected: list[Rejection] = []
+    registered: list[ToolId] = Field(
+        description="Every tool of the agent's that can be called now."
+    )
+    rejected: list[Rejection] = Field(default=[], description="The others of this request.")
 
 
 class ToolsQuery(Message):
     """`agent.tools.query`: which tools may the agent call?"""
 
-    tool_ids: Annotated[list[ToolId], Field(max_length=1024)] | None = None
-    meta: Meta | None = None
+    tool_ids: Annotated[list[ToolId], Field(max_length=1024)] | None = Field(
+        default=None, description="Only these; all when absent."
+    )
+    meta: Meta | None = Field(default=None, description="See Meta.")
 
 
 class ToolsFound(Message):
     """The answer to `agent.tools.query`."""
 
-    tools: list[ToolDescription]
+    tools: list[ToolDescription] = Field(description="Those that exist and may be called.")
 
 
 class CallScope(Message):
-    """Where a call belongs and what it may touch."""
+    """Where a call belongs."""
 
-    project_root: Annotated[str, Field(max_length=4096)] | None = None
+    project_root: Annotated[str, Field(max_length=4096)] | None = Field(
+        default=None,
+        description="Refused with `root.denied` unless it lies within the agent's root.",
+    )
     resource_paths: Annotated[
         list[Annotated[str, Field(max_length=4096)]], Field(max_length=1024)
-    ] = []
-    directive_id: Id | None = None
-    parent_call_id: Id | None = None
+    ] = Field(
+        default=[],
+        description="What the call is about, relative to the root; each is checked in the same "
+        "way. They do not limit what steps touch.",
+    )
+    directive_id: Id | None = Field(
+        default=None,
+        description="A directive that this session has granted: it is intent for the plan that it "
+        "was asked for, until it expires.",
+    )
+    parent_call_id: Id | None = Field(
+        default=None,
+        description="The call that this one was made for; the agent makes no use of it.",
+    )
 
 
 class ToolCall(Message):
     """`core.tool.call`: the host calls a tool of the agent."""
 
-    call_id: Id
+    call_id: Id = Field(description="Names the call in chunks and cancels; new for each call.")
     tool_id: ToolId
-    input: JsonObject = Field(default_factory=dict)
-    timeout_ms: Millis | None = None
-    idempotency_key: Name | None = None
-    caller: JsonObject | None = None
-    context: CallScope = Field(default_factory=CallScope)
-    meta: Meta | None = None
+    input: JsonObject = Field(default_factory=dict, description="As the tool's schema says.")
+    timeout_ms: Millis | None = Field(
+        default=None,
+        description="Of the call, not of the run: when it is over the call fails with "
+        "`tool.timeout`, and the run goes on. The run's own limit is `timeout_ms` of the input.",
+    )
+    idempotency_key: Name | None = Field(
+        default=None,
+        description="For tools that run a workflow: the same key of the same caller with the same "
+        "inputs gives the same run.",
+    )
+    caller: JsonObject | None = Field(
+        default=None, description="On whose behalf; keys of different callers are different keys."
+    )
+    context: CallScope = Field(default_factory=CallScope, description="Where it belongs.")
+    meta: Meta | None = Field(default=None, description="See Meta.")
 
 
 class DownstreamCall(Message):
     """`agent.tool.call`: a step of a run calls a tool through the host."""
 
-    call_id: Id
-    parent_call_id: Id | None = None
+    call_id: Id = Field(description="Of this call; the agent's to choose.")
+    parent_call_id: Id | None = Field(
+        default=None,
+        description="The `core.tool.call` whose run this step belongs to, while it lasts.",
+    )
     tool_id: ToolId
-    input: JsonObject = Field(default_factory=dict)
-    timeout_ms: Millis | None = None
-    idempotency_key: Name | None = None
-    meta: Meta | None = None
+    input: JsonObject = Field(default_factory=dict, description="What the step's `with` gives.")
+    timeout_ms: Millis | None = Field(default=None, description="What is left of the step's time.")
+    idempotency_key: Name | None = Field(
+        default=None, description="The same for every attempt of the step: `run_id/step_path`."
+    )
+    meta: Meta | None = Field(
+        default=None, description="The ids of the run; the cause is `step.started`."
+    )
 
 
 class ToolResult(Message):
     """The one result of a call; a failure is one too."""
 
-    call_id: Id
-    status: Literal["succeeded", "failed", "canceled"]
-    output: Any = None
-    error: ErrorInfo | None = None
-    started_at: Instant | None = None
-    finished_at: Instant | None = None
-    metrics: JsonObject | None = None
-    meta: Meta | None = None
+    call_id: Id = Field(description="Of the call.")
+    status: Literal["succeeded", "failed", "canceled"] = Field(
+        description="A run that waits or still runs is a call that succeeded; `output.status` "
+        "says how the run stands."
+    )
+    output: Any = Field(default=None, description="The tool's; kept when the call failed, too.")
+    error: ErrorInfo | None = Field(default=None, description="Why it did not succeed.")
+    started_at: Instant | None = Field(default=None, description="RFC 3339, UTC.")
+    finished_at: Instant | None = Field(default=None, description="RFC 3339, UTC.")
+    metrics: JsonObject | None = Field(default=None, description="`{duration_ms}`; more may come.")
+    meta: Meta | None = Field(default=None, description="The ids of the call.")
 
 
 class StatusData(Message):
     """The data of a `status` chunk: one transition of a step or run."""
 
-    text: Text
-    run_id: Id
-    step_path: Annotated[str, Field(max_length=1024)] | None = None
-    step_id: Name | None = None
+    text: Text = Field(description="For people: `deploy: started`.")
+    run_id: Id = Field(description="Which run; the first chunk of a call names it.")
+    step_path: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None,
+        description="Which step: `deploy`, `deploy[3]`, `sub/deploy`; null: the run itself.",
+    )
+    step_id: Name | None = Field(default=None, description="The step's id in its file.")
     state: Literal[
         "started", "completed", "failed", "skipped", "waiting", "retrying", "canceled", "unknown"
-    ]
-    attempt: Annotated[int, Field(ge=1)] | None = None
-    duration_ms: Millis | None = None
-    error: ErrorInfo | None = None
-    gate: JsonObject | None = None
-    completed: Annotated[int, Field(ge=0)] | None = None
-    total: Annotated[int, Field(ge=0)] | None = None
+    ] = Field(
+        description="`waiting`: a gate has opened. `unknown`: nobody can tell whether the step "
+        "acted. In the run's last chunk: how it stands when the call ends."
+    )
+    attempt: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="From 1; 0 before the first."
+    )
+    duration_ms: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="Of the attempt that has ended."
+    )
+    error: ErrorInfo | None = Field(default=None, description="Why it failed.")
+    gate: JsonObject | None = Field(
+        default=None, description="What it waits for, as in the run's result, without a token."
+    )
+    completed: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Steps that are over."
+    )
+    total: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Steps known so far; grows with `for_each`."
+    )
+    event_id: Id | None = Field(
+        default=None, description="The event of the timeline that this tells of."
+    )
+    at: Instant | None = Field(default=None, description="When; RFC 3339, UTC.")
 
 
 class StreamChunk(Message):
     """`agent.tool.stream`, `core.tool.stream`: what a call says before its result."""
 
-    call_id: Id
+    call_id: Id = Field(description="Of the call.")
     seq: Annotated[int, Field(ge=1, description="From 1, without gaps.")]
-    channel: Literal["stdout", "stderr", "log", "partial_result", "status"]
-    data: JsonObject = Field(description="`{text…}`; of `partial_result`, `{json}`.")
-    done: bool = Field(False, description="Whether it is the last one of its channel.")
-    meta: Meta | None = None
+    channel: Literal["stdout", "stderr", "log", "partial_result", "status"] = Field(
+        description="`status`: a transition; the others: what a step says."
+    )
+    data: JsonObject = Field(
+        description="`status`: StatusData. Others: `{text, step_path, coalesced?}`, of "
+        "`partial_result` `{json, …}`; `coalesced`: earlier pieces were left out."
+    )
+    done: bool = Field(default=False, description="Whether it is the last one of its channel.")
+    meta: Meta | None = Field(
+        default=None, description="The ids of the call; the cause is the event."
+    )
 
 
 class CancelTool(Message):
     """`core.tool.cancel`, `agent.tool.cancel`."""
 
-    call_id: Id
-    reason: Text | None = None
-    deadline_ms: Millis | None = None
-    meta: Meta | None = None
+    call_id: Id = Field(description="Which call.")
+    reason: Text | None = Field(default=None, description="Kept with the run.")
+    deadline_ms: Millis | None = Field(
+        default=None, description="How long `finally` steps may take; then they are cancelled, too."
+    )
+    meta: Meta | None = Field(default=None, description="See Meta.")
 
 
 class CancelAnswer(Message):
     """Whether a call that is running was told to stop."""
 
-    call_id: Id
-    accepted: bool
-    note: Text | None = None
+    call_id: Id = Field(description="Which call.")
+    accepted: bool = Field(
+        description="False: no such call is in flight, or it was cancelled before."
+    )
+    note: Text | None = Field(default=None, description="Why not.")
 
 
 # --- session
@@ -290,39 +389,50 @@ class CancelAnswer(Message):
 class Heartbeat(Message):
     """`agent.heartbeat`."""
 
-    session_id: Id
-    uptime_ms: Millis
-    inflight_calls: Annotated[int, Field(ge=0)]
-    status: Literal["ok", "degraded", "unhealthy"] = "ok"
-    details: JsonObject | None = None
+    session_id: Id = Field(description="From the welcome.")
+    uptime_ms: Annotated[int, Field(ge=0)] = Field(description="Since the agent began.")
+    inflight_calls: Annotated[int, Field(ge=0)] = Field(description="Of the host's.")
+    status: Literal["ok", "degraded", "unhealthy"] = Field(
+        default="ok",
+        description="`degraded`: runs pause until the host takes what waits for it. `unhealthy`: "
+        "no step can be started; start another agent.",
+    )
+    details: JsonObject | None = Field(
+        default=None, description="`{active_runs, downstream_calls, queued_bytes}`."
+    )
 
 
 class Ping(Message):
     """`core.ping`."""
 
-    meta: Meta | None = None
+    meta: Meta | None = Field(default=None, description="See Meta.")
 
 
 class Pong(Message):
     """The answer to `core.ping`."""
 
-    ts: Instant | None = None
+    ts: Instant | None = Field(default=None, description="RFC 3339, UTC.")
+    meta: Meta | None = Field(default=None, description="The ids of the ping.")
 
 
 class Goodbye(Message):
     """`core.goodbye`: an orderly end."""
 
-    reason: Text = ""
-    retry_after_ms: Millis | None = None
+    reason: Text = Field(default="", description="For the log.")
+    retry_after_ms: Millis | None = Field(
+        default=None, description="When to come back; for who starts agents."
+    )
 
 
 class Signal(Message):
     """`agent.signal`: a fact, for the timeline."""
 
-    type: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]{0,127}$")]
+    type: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]{0,127}$")] = Field(
+        description="See Signals."
+    )
     at: Instant
-    data: JsonObject = Field(default_factory=dict)
-    meta: Meta | None = None
+    data: JsonObject = Field(default_factory=dict, description="See Signals.")
+    meta: Meta | None = Field(default=None, description="The ids of the run.")
 
 
 class DirectiveRequest(Message):
@@ -330,19 +440,23 @@ class DirectiveRequest(Message):
 
     action: Text = Field(description="What would be done.")
     reason: Text = Field(description="Why.")
-    side_effects: Annotated[list[JsonObject], Field(max_length=1024)]
-    plan_digest: Name
-    run_id: Id | None = None
-    meta: Meta | None = None
+    side_effects: Annotated[list[JsonObject], Field(max_length=1024)] = Field(
+        description="Each step that acts: `{step_path, tool, as_written, …}`."
+    )
+    plan_digest: Name = Field(description="What the directive is for: this plan and no other.")
+    run_id: Id | None = Field(default=None, description="There is none before the run has begun.")
+    meta: Meta | None = Field(default=None, description="The ids of the call.")
 
 
 class Directive(Message):
     """The answer to `agent.directive.request`."""
 
-    directive_id: Id | None = None
-    granted: bool
-    expires_at: Instant | None = None
-    reason: Text | None = None
+    directive_id: Id | None = Field(default=None, description="Kept with the run as its intent.")
+    granted: bool = Field(description="False: the run opens a gate before its first effect.")
+    expires_at: Instant | None = Field(
+        default=None, description="RFC 3339 with its offset; afterwards it is no intent."
+    )
+    reason: Text | None = Field(default=None, description="For people.")
 
 
 # --- the table

@@ -31,6 +31,14 @@ def test_every_method_model_tool_and_code_is_in_it() -> None:
     assert [name for name in names if f"`{name}`" not in text] == []
     for method in METHODS:
         assert f"### {method.params.__name__}\n" in text
+    for tool in TOOLS:
+        assert f"### {tool}\n" in text
+
+
+def test_every_field_of_it_is_explained() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    bare = [line for line in text.splitlines() if line.startswith("| `") and line.endswith("|  |")]
+    assert bare == []
 
 
 def test_the_schema_takes_what_the_transcripts_say_and_refuses_what_is_wrong() -> None:

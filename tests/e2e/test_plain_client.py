@@ -132,6 +132,7 @@ def test_a_second_run_under_a_correlation_has_an_id_of_its_own(workspace: Worksp
         ("fp_list_runs", {"cursor": "rubbish"}, -32602, "tool.invalid_input"),
         ("fp_list_runs", {"meta": {"request_id": "no spaces"}}, -32602, "protocol.invalid_params"),
         ("fp_list_workflows", {"meta": {"stream": True}}, -32602, "tool.invalid_input"),
+        ("fp_get_timeline", {"correlation_id": "no spaces"}, -32602, "tool.invalid_input"),
     ],
 )
 def test_a_bad_request_gets_its_documented_error_and_the_agent_lives_on(

@@ -11,7 +11,7 @@ from fleetprompt_protocol.ids import ID_PATTERN
 RunRef = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9._:-]*$")]
 """A run id, a unique prefix of one, or empty for the latest run."""
 
-CorrelationId = Annotated[str, Field(pattern=ID_PATTERN.pattern.replace(r"\Z", "$"))]
+CorrelationId = Annotated[str, Field(pattern="^" + ID_PATTERN.pattern.replace(r"\Z", "$"))]
 
 WorkflowRef = Annotated[str, Field(min_length=1, max_length=1024)]
 """A workflow's id, or its path relative to the root."""
@@ -31,7 +31,7 @@ class ListWorkflowsInput(ToolInput):
     status: Literal["unvalidated", "valid", "invalid", "stale", "unreadable"] | None = Field(
         None, description="Only entries with this status."
     )
-    limit: int = Field(100, ge=1, le=1000)
+    limit: int = Field(100, ge=1, le=1000, description="Workflows of a page.")
     cursor: str | None = Field(None, max_length=1024, description="From `next_cursor`.")
 
 
@@ -84,7 +84,12 @@ class RunWorkflowInput(ToolInput):
     cwd: str | None = Field(
         None, min_length=1, max_length=4096, description="Working directory, relative to the root."
     )
-    idempotency_key: str | None = Field(None, min_length=1, max_length=256)
+    idempotency_key: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="The same key of the same caller with the same inputs gives the same run.",
+    )
     metadata: dict[str, Any] | None = Field(
         None, description="Kept with the run; not seen by steps."
     )
@@ -105,9 +110,9 @@ class ListRunsInput(ToolInput):
     status: (
         Literal["pending", "running", "waiting", "succeeded", "failed", "canceled", "interrupted"]
         | None
-    ) = None
+    ) = Field(None, description="Only runs that stand so.")
     workflow: str | None = Field(None, max_length=128, description="Only runs of this workflow id.")
-    limit: int = Field(20, ge=1, le=200)
+    limit: int = Field(20, ge=1, le=200, description="Runs of a page.")
     cursor: str | None = Field(None, max_length=256, description="From `next_cursor`.")
 
 
@@ -130,7 +135,9 @@ class ResumeRunInput(ToolInput):
     complete: bool | None = Field(None, description="A manual step is done.")
     skip: bool | None = Field(None, description="A manual step is skipped.")
     reason: str | None = Field(None, max_length=2000, description="Kept with the decision.")
-    wait_ms: int | None = Field(None, ge=0, le=86_400_000)
+    wait_ms: int | None = Field(
+        None, ge=0, le=86_400_000, description="Return after so long, with the run still going."
+    )
 
     @model_validator(mode="after")
     def _one_thing_is_asked(self) -> Self:
@@ -159,7 +166,7 @@ class ResumeRunInput(ToolInput):
 class PlaybookInput(ToolInput):
     """The playbook contract, whose names are its own."""
 
-    action: Literal["run", "resume"]
+    action: Literal["run", "resume"] = Field(description="Start one, or decide a question.")
     pipeline: str | None = Field(
         None,
         min_length=1,
@@ -171,7 +178,13 @@ class PlaybookInput(ToolInput):
     cwd: str | None = Field(
         None, min_length=1, max_length=4096, description="Relative to the workspace."
     )
-    timeout_ms: int | None = Field(None, alias="timeoutMs", ge=1, le=2_147_483_647)
+    timeout_ms: int | None = Field(
+        None,
+        alias="timeoutMs",
+        ge=1,
+        le=2_147_483_647,
+        description="Of the run; waiting for a person does not count.",
+    )
     max_output_bytes: int | None = Field(
         None, alias="maxOutputBytes", description="Of each step; zero and less: the default."
     )
@@ -232,7 +245,7 @@ class CancelExecutionInput(ToolInput):
     """Which run to cancel."""
 
     run_id: RunRef = Field(min_length=1, description="Id or unique prefix.")
-    reason: str | None = Field(None, max_length=2000)
+    reason: str | None = Field(None, max_length=2000, description="Kept with the run.")
 
 
 class GetTimelineInput(ToolInput):
@@ -240,7 +253,7 @@ class GetTimelineInput(ToolInput):
 
     run_id: RunRef | None = Field(None, description="One run; empty: the latest.")
     correlation_id: CorrelationId | None = Field(None, description="All runs under this id.")
-    limit: int = Field(200, ge=1, le=1000)
+    limit: int = Field(200, ge=1, le=1000, description="Events of a page.")
     cursor: str | None = Field(None, max_length=256, description="From `next_cursor`.")
 
     @model_validator(mode="after")

@@ -182,6 +182,7 @@ TOOLS: dict[str, Tool] = {
             "PlaybookInput",
             side_effects=("workflow",),
             cancellation=True,
+            output_model="PlaybookOutput",
             destructive=True,
         ),
         Tool(
@@ -243,6 +244,7 @@ TOOLS: dict[str, Tool] = {
             "pruning",
             "PruneRunsInput",
             side_effects=("journal",),
+            output_model="PruneRunsOutput",
             destructive=True,
             repeatable=True,
         ),
