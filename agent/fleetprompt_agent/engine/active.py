@@ -74,8 +74,6 @@ class ActiveRun:
     """One for each pending event, when somebody listens."""
     must_survive: bool = False
     """Whether a power loss must not take what is pending."""
-    folded_s: float = field(default_factory=time.monotonic)
-    """When the last event was folded, by the monotonic clock."""
     to_launch: list[tuple[StepRequest, float | None]] = field(default_factory=list)
     """Committed as started: to act, with the limit of the attempt in seconds."""
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -93,11 +91,18 @@ class ActiveRun:
     """Set after each turn that handled the run."""
 
     run_id: str = field(init=False)
+    now_ms: int = field(init=False)
+    """The run's clock in epoch milliseconds, as of the last `read_clock`: once for each turn, whose
+    events are committed at once."""
+    _from_ms: int = field(init=False)
+    _from_s: float = field(default_factory=time.monotonic)
+    """What the monotonic clock said when the run's said `_from_ms`."""
     alarms: Alarms = field(init=False)
     """Of whoever drives the run; there are none before."""
 
     def __post_init__(self) -> None:
         self.run_id = self.state.run_id
+        self.now_ms = self._from_ms = self.state.last_ms
 
     def listen(self, listener: Listener | None) -> None:
         """Have the listener, if there is one, hear of the run from now on."""
@@ -113,19 +118,17 @@ class ActiveRun:
         """Why the attempt of the step, which was cancelled, was."""
         return self.stopped.get(step_path, "interrupt")
 
-    def now_ms(self) -> int:
-        """The run's clock in epoch milliseconds.
+    def read_clock(self) -> int:
+        """Set `now_ms` to what it is now, and give it.
 
-        It never goes back, and goes on where the wall clock was set back behind the last event.
+        The run's clock never goes back: it goes on where the wall clock was set back behind it.
         """
-        since_s = time.monotonic() - self.folded_s
-        return max(now_ms(), self.state.last_ms + int(since_s * 1000))
-
-    def take_ms(self) -> int:
-        """The run's clock for an event that is folded now."""
-        now_s = time.monotonic()
-        since_s, self.folded_s = now_s - self.folded_s, now_s
-        return max(time.time_ns() // 1_000_000, self.state.last_ms + int(since_s * 1000))
+        wall_ms, now_s = now_ms(), time.monotonic()
+        self.now_ms = self._from_ms + int((now_s - self._from_s) * 1000)
+        if wall_ms > self.now_ms:
+            self.now_ms = self._from_ms = wall_ms
+            self._from_s = now_s
+        return self.now_ms
 
 
 def running_tasks(runs: list[ActiveRun]) -> list[asyncio.Task[Any]]:

@@ -63,7 +63,7 @@ class Alarms:
         state = run.state
         if self._limit_s is None or state.is_terminal or state.cancels or run.parked.is_set():
             return
-        idle_ms = run.now_ms() - state.last_ms if state.running or state.startable else 0
+        idle_ms = run.read_clock() - state.last_ms if state.running or state.startable else 0
         if state.active_ms + idle_ms >= self._limit_s * 1000 - 1:
             self._cancel_for(RunCancelRequested("timeout", timed_out=True))
         else:

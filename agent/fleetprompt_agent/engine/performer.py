@@ -11,7 +11,7 @@ import random
 from typing import TYPE_CHECKING, assert_never
 
 from fleetprompt_agent.engine import requests, tokens
-from fleetprompt_agent.engine.active import Progress, now_ms
+from fleetprompt_agent.engine.active import Progress
 from fleetprompt_agent.engine.attempts import digest_of
 from fleetprompt_agent.engine.core import rendering
 from fleetprompt_agent.engine.core.apply import apply
@@ -94,6 +94,7 @@ class Performer:
 
     def take_in(self, run: ActiveRun) -> None:
         """Fold what came from outside: ends of attempts, the deadline, requests in the inbox."""
+        run.read_clock()
         arrived, run.arrived = run.arrived, []
         for item in arrived:
             self._fold_arrived(run, item)
@@ -105,7 +106,7 @@ class Performer:
             run.inbox_checked = True
             for request in self._journal.read_inbox(run.run_id):
                 run.inbox_seen = request.id
-                answer = requests.answer(run.state, request, now_ms())
+                answer = requests.answer(run.state, request, run.now_ms)
                 if answer is not None:
                     self._emit(run, answer, requests.asker_of(request))
 
@@ -121,8 +122,7 @@ class Performer:
     def _fold_arrived(self, run: ActiveRun, item: Arrived) -> None:
         step = run.state.steps[item.step_path]
         if step.status == "running" and step.attempt == item.attempt and not run.state.is_terminal:
-            now = run.now_ms() if step.deadline_ms is not None else 0
-            self._emit(run, judge(run.state, step, item.end, now))
+            self._emit(run, judge(run.state, step, item.end, run.now_ms))
         elif step.is_settled:
             self._emit(
                 run,
@@ -147,7 +147,7 @@ class Performer:
         elif step is not None and step.started_event_id and not isinstance(body, StepStarted):
             cause = step.started_event_id
         event = Event(
-            state.seq + 1, run.take_ms(), body, event_id or new_id(),
+            state.seq + 1, run.now_ms, body, event_id or new_id(),
             (asker or run.asker).request_id, state.correlation_id, cause, actor_type, actor_id,
         )  # fmt: skip
         apply(state, event)
@@ -177,7 +177,7 @@ class Performer:
                 self._open_gate(run, command)
             case ScheduleRetry(path, attempt):
                 spread = 1 + command.jitter * random.uniform(-1, 1)  # noqa: S311 (not a secret)
-                due = run.now_ms() + round(command.delay_s * spread * 1000)
+                due = run.now_ms + round(command.delay_s * spread * 1000)
                 self._emit(run, StepRetryScheduled(path, attempt, due))
             case CancelStep(path):
                 return self._cancel_step(run, path)
@@ -191,7 +191,7 @@ class Performer:
         if not (self._slots.is_free or is_instant or step.is_composite):
             self._slots.starve(run)
             return False
-        now = run.now_ms()
+        now = run.now_ms
         if command.not_before_ms > now:
             run.alarms.retry_in(command.not_before_ms - now)
             return False
@@ -248,7 +248,7 @@ class Performer:
         gate_id = f"{run.run_id}.g{len(run.state.gates) + 1}"
         token, token_hash = tokens.new_token(gate_id)
         run.tokens[gate_id] = token
-        expires = run.now_ms() + round(command.expires_s * 1000)
+        expires = run.now_ms + round(command.expires_s * 1000)
         self._emit(
             run,
             GateOpened(
