@@ -242,6 +242,7 @@ and `.removed`: `{{root, file_path, workflow_id, sha256}}`.
 
 The method is a tool's name and the params are its input, plus `meta`. With `meta.stream: true` the
 same `agent.tool.stream` notifications come, whose `call_id` is the request's id as a text.
+Whole hosts in Python, Node and bash: [examples/hosts](../examples/hosts).
 """
 
 
