@@ -182,6 +182,14 @@ class WorkflowPlan(_Answer):
     graph: str | None = None
 
 
+class Artifact(_Answer):
+    """A file of a step, kept under its digest in `artifacts/` of the state directory."""
+
+    name: str
+    sha256: str
+    size: int
+
+
 class StepResult(_Answer):
     """How one step of a run went."""
 
@@ -196,6 +204,8 @@ class StepResult(_Answer):
     reason: str | None = None
     """Why it was skipped."""
     error: ErrorData | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    """The files that it has left to be kept."""
 
 
 class Gate(_Answer):

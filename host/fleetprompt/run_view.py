@@ -56,6 +56,7 @@ def summary_lines(result: RunResult, width: int, style: Style) -> list[str]:
     for step in result.steps:
         if step.status in ("failed", "unknown") and step.stderr_tail:
             lines += _tail_lines(step, width, style)
+    lines += _artifact_lines(result, width)
     lines += ["", *_status_lines(result, width, style)]
     lines.append(f"run {result.run_id}")
     if result.waits_for is not None:
@@ -161,6 +162,17 @@ def _note(step: StepResult) -> str:
     if step.error is not None:
         return f"{step.error.code}: {step.error.message}"
     return f"exit code {step.exit_code}" if step.exit_code else (step.reason or "")
+
+
+def _artifact_lines(result: RunResult, width: int) -> list[str]:
+    from fleetprompt.quantities import size_text
+
+    lines: list[str] = []
+    for step in result.steps:
+        for kept in step.artifacts:
+            text = f"{step.step_path} left {kept.name} ({size_text(kept.size)}): {kept.sha256}"
+            lines += fold(text, width)
+    return ["", *lines] if lines else []
 
 
 def _tail_lines(step: StepResult, width: int, style: Style) -> list[str]:

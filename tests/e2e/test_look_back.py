@@ -423,3 +423,29 @@ def test_a_run_of_ten_thousand_failed_items_can_be_told(workspace: Workspace) ->
     assert run["status"] == "succeeded"
     assert len(run["steps"]) + run["left_out"]["steps"] == 10_002
     assert [step["step_path"] for step in run["steps"][:3]] == ["each", "last", "each[0]"]
+
+
+def test_a_timeline_refers_to_long_output_and_ends_its_pages_early(workspace: Workspace) -> None:
+    steps = "".join(
+        f"  - {{id: s{n}, command: cli sh -c 'yes | head -c 60000', needs: []}}\n"
+        for n in range(20)
+    )
+    long = "  - {id: long, command: cli sh -c 'yes | head -c 400000'}\n"
+    workspace.write("w.yaml", f"steps:\n{steps}{long}")
+    agent = workspace.agent("--allow-side-effects")
+    run = agent.call("fp_run_workflow", {"workflow": "w"})
+    pages, cursor = [], None
+    while True:
+        more: dict[str, str] = {"cursor": cursor} if cursor else {}
+        page = agent.call("fp_get_timeline", {"run_id": run["run_id"], "limit": 1000, **more})
+        pages.append(page["events"])
+        cursor = page.get("next_cursor")
+        if cursor is None:
+            break
+    assert len(pages) > 1
+    events = [event for page in pages for event in page]
+    assert [event["seq"] for event in events] == list(range(1, run["metrics"]["events"] + 1))
+    (end,) = [event for event in events if event["type"] == "step.succeeded"
+              and event["step_path"] == "long"]  # fmt: skip
+    assert "stdout" not in end["data"]["result"]
+    assert end["data"]["apart"]["result.stdout"]["size"] == 400_000

@@ -77,6 +77,13 @@ def test_a_failed_step_shows_its_error_and_the_end_of_what_it_wrote() -> None:
     ]
 
 
+def test_a_summary_names_the_files_that_were_kept() -> None:
+    kept = {"name": "out/page.html", "size": 1234, "sha256": "ab" * 32}
+    step = {"step_path": "page", "status": "succeeded", "artifacts": [kept]}
+    lines = summary_lines(run(steps=[step]), 120, PLAIN)
+    assert f"page left out/page.html (1.2 KB): {'ab' * 32}" in lines
+
+
 def test_a_summary_fits_sixty_columns() -> None:
     error = {"code": "step.exit_code", "message": "a message " * 30}
     step = {"step_path": "a-step-with-a-long-name/build[123]", "status": "failed", "error": error}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fleetprompt_agent.engine.bounded_result import bounded
 from fleetprompt_agent.engine.core.events import GateOpened, to_columns
+from fleetprompt_agent.engine.large_output import set_apart
 
 if TYPE_CHECKING:
     from fleetprompt_agent.engine.active import Progress
@@ -181,14 +183,15 @@ _HIDDEN = {"plan", "token_hash"}
 
 
 def timeline_entry(event: Event) -> dict[str, Json]:
-    """One event of a timeline."""
+    """One event of a timeline; of long output, `data.apart` has digest and size."""
     type_, step_path, attempt, data = to_columns(event.body)
     entry: dict[str, Json] = {"seq": event.seq, "at": instant(event.at_ms), "type": type_}
     if step_path is not None:
         entry["step_path"] = step_path
     if attempt is not None:
         entry["attempt"] = attempt
-    entry["data"] = {key: value for key, value in data.items() if key not in _HIDDEN}
+    shown = {key: value for key, value in data.items() if key not in _HIDDEN}
+    entry["data"] = set_apart(shown, lambda content: hashlib.sha256(content).hexdigest())
     entry.update(
         event_id=event.event_id,
         request_id=event.request_id,

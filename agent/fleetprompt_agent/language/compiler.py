@@ -10,7 +10,7 @@ from fleetprompt_agent.language import plan as plans
 from fleetprompt_agent.language.actions import read_action
 from fleetprompt_agent.language.edges import connect
 from fleetprompt_agent.language.inputs import read_inputs
-from fleetprompt_agent.language.permissions import permissions
+from fleetprompt_agent.language.permissions import permissions, refuse_variable
 from fleetprompt_agent.language.plan import Plan, PlanStep, plan_digest
 from fleetprompt_agent.language.reach import warn_unreachable
 from fleetprompt_agent.language.scopes import Draft, Place, Scopes
@@ -88,6 +88,7 @@ class _Compiler:
         workflow = self.workflow
         for name in workflow.env:
             location: Location = ("env", name)
+            refuse_variable(name, location, self.report)
             self.scopes.template(self.report.node(location), location, Place(_ENV_ROOTS))
         steps = self._steps(self.main)
         finally_steps = self._steps(self.last)

@@ -17,6 +17,7 @@ from fleetprompt_agent.language.templates import parse_template
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fleetprompt_agent.language.diagnostics import Location, Report
     from fleetprompt_agent.language.plan import Plan, PlanStep
 
 RUNS_OTHER_CODE = frozenset(
@@ -37,6 +38,12 @@ _SENSITIVE_VARIABLE = re.compile(
 )
 
 
+_CHOOSES_CODE = re.compile(
+    r"PATH|LD_.*|DYLD_.*|PYTHON.*|NODE_OPTIONS|GIT_.*|BASH_ENV|FLEETPROMPT_.*"
+)
+"""These choose what code runs inside a program whose name the plan shows, or are set by us."""
+
+
 def permissions(plan: Plan) -> tuple[Permission, ...]:
     """Every permission that the plan's text asks for, each once, in a stable order."""
     found: dict[str, Permission] = {}
@@ -52,10 +59,23 @@ def is_sensitive_variable(name: str) -> bool:
     return _SENSITIVE_VARIABLE.fullmatch(name) is not None
 
 
+def may_not_be_set(name: str) -> bool:
+    """Whether a variable is refused: it needs a permission (`env:set:NAME`) nobody can give yet."""
+    return _CHOOSES_CODE.fullmatch(name) is not None
+
+
 def runs_other_code(program: str) -> bool:
     """Whether a program is an interpreter, a builder, or starts what its arguments name."""
     base = posixpath.basename(program.replace("\\", "/")).removesuffix(".exe")
     return base in RUNS_OTHER_CODE or re.sub(r"[0-9.]+$", "", base) in RUNS_OTHER_CODE
+
+
+def refuse_variable(name: str, location: Location, report: Report) -> None:
+    """Report a variable that may not be set."""
+    if may_not_be_set(name):
+        message = f"`{name}` cannot be set yet: it chooses what code a program loads, or is ours"
+        hint = f"write `cli env {name}=VALUE PROGRAM …`, which a plan shows"
+        report.add("field.not_supported", message, location, hint=hint, on_key=True)
 
 
 def _of_plan(plan: Plan) -> Iterator[Permission]:

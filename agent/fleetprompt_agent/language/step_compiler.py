@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.language import plan as plans
 from fleetprompt_agent.language.models import Approval
+from fleetprompt_agent.language.permissions import refuse_variable
 from fleetprompt_agent.language.plan import PlanStep
 from fleetprompt_agent.language.retries import check_retry, plan_retry
 from fleetprompt_agent.language.schemas import schema_fault
@@ -163,6 +164,8 @@ class StepCompiler:
         if draft.action is not None and draft.action.words:
             where = (*location, "command")
             self.scopes.words(step.command or "", draft.action.words, where, place)
+        for name in step.env:
+            refuse_variable(name, (*location, "env", name), self.report)
         for name in ("with", "stdin", "env"):
             node = draft.nodes.get(name)
             at: Location = (*location, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from fleetprompt_agent.language.permissions import may_not_be_set
 from fleetprompt_protocol.errors import PolicyError, RequestError
 
 if TYPE_CHECKING:
@@ -18,16 +19,6 @@ INHERITED = frozenset(
 """What every program gets from the agent's own environment, besides `LC_*` and a cleaned `PATH`."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-
-_GUARDED = re.compile(
-    r"(PATH|LD_.*|DYLD_.*|PYTHON.*|NODE_OPTIONS|GIT_.*|BASH_ENV|FLEETPROMPT_.*)\Z"
-)
-"""These choose what code runs inside a program whose name the plan shows."""
-
-
-def is_guarded(name: str) -> bool:
-    """Whether setting this variable needs a permission of its own (`env:set:NAME`)."""
-    return _GUARDED.match(name) is not None
 
 
 def inherited_environment(agent: Mapping[str, str]) -> dict[str, str]:
@@ -57,7 +48,7 @@ def step_environment(
     for name, value in (request.action.get("env") or {}).items():
         if not _NAME.match(name):
             raise RequestError("cli.argument", f"`{name}` cannot be the name of a variable.")
-        if is_guarded(name):
+        if may_not_be_set(name):
             raise PolicyError(
                 "tool.denied",
                 f"Setting `{name}` needs the permission `env:set:{name}`, which cannot be granted "

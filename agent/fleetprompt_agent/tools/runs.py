@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.engine.custody import NewRun
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from fleetprompt_agent.tools.registry import Call
 
 Json = Any
+
+_PAGE_BYTES = 1 << 20
+"""Of a page of a timeline: one more event, of at most a few times 64 KiB, still fits."""
 
 
 def _result(call: Call, snapshot: Snapshot) -> dict[str, Json]:
@@ -186,15 +190,21 @@ async def fp_get_timeline(call: Call, given: GetTimelineInput) -> dict[str, Json
         run_ids = [row.run_id for row in rows]
     else:
         run_ids = [engine.find(given.run_id or "")]
-    events = [
-        {"run_id": run_id, **timeline_entry(event)}
-        for run_id in run_ids
-        for event in journal.load(run_id)
-    ]
-    events.sort(key=lambda event: (event["at"], event["run_id"], event["seq"]))
     skip = decode_cursor(given.cursor, (int,))[0] if given.cursor else 0
-    page = events[skip : skip + given.limit]
+    # The events of one run are numbered: those of earlier pages need not be read again.
+    after = skip if len(run_ids) == 1 else 0
+    events = [(run_id, event) for run_id in run_ids for event in journal.load(run_id, after)]
+    events.sort(key=lambda placed: (placed[1].at_ms, placed[0], placed[1].seq))
+    place = skip - after
+    page: list[dict[str, Json]] = []
+    room = _PAGE_BYTES
+    while place < len(events) and len(page) < given.limit and room > 0:
+        run_id, event = events[place]
+        entry = {"run_id": run_id, **timeline_entry(event)}
+        place += 1
+        page.append(entry)
+        room -= len(json.dumps(entry))
     result: dict[str, Json] = {"events": page}
-    if skip + given.limit < len(events):
-        result["next_cursor"] = encode_cursor((skip + given.limit,))
+    if place < len(events):
+        result["next_cursor"] = encode_cursor((after + place,))
     return result

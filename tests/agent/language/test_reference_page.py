@@ -24,11 +24,16 @@ def test_every_accepted_field_has_a_row_and_no_other(level: vocabulary.Level) ->
         )
 
 
-def test_the_workflows_that_it_shows_are_valid() -> None:
+def test_the_workflows_that_it_shows_are_valid(tmp_path: Path) -> None:
     shown = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert shown
+    folder = tmp_path / ".fleetprompt" / "workflows"
+    folder.mkdir(parents=True)
+    for number, text in enumerate(shown):
+        (folder / f"shown-{number}.yaml").write_text(text, encoding="utf-8")
     for text in shown:
-        load_workflow(text.encode(), format="yaml", file="shown.yaml").raise_if_invalid()
+        data = text.encode()
+        load_workflow(data, format="yaml", file="shown.yaml", root=tmp_path).raise_if_invalid()
 
 
 def test_the_namespaces_are_those_that_are_accepted() -> None:

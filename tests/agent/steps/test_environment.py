@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fleetprompt_agent.steps.environment import inherited_environment, is_guarded
+from fleetprompt_agent.language.permissions import may_not_be_set
+from fleetprompt_agent.steps.environment import inherited_environment
 
 
 @pytest.mark.parametrize(
@@ -22,12 +23,12 @@ from fleetprompt_agent.steps.environment import inherited_environment, is_guarde
     ],
 )
 def test_what_decides_which_code_is_loaded_is_guarded(name: str) -> None:
-    assert is_guarded(name)
+    assert may_not_be_set(name)
 
 
 @pytest.mark.parametrize("name", ["MY_PATH", "PATHS", "GITHUB_TOKEN", "NODE_ENV", "LANG", "LD"])
 def test_other_names_are_free(name: str) -> None:
-    assert not is_guarded(name)
+    assert not may_not_be_set(name)
 
 
 def test_only_listed_names_are_inherited() -> None:
