@@ -94,7 +94,8 @@ def error_lines(
     error: FleetPromptError, sources: Mapping[str, Sequence[str]], width: int, style: Style
 ) -> list[str]:
     """An error that ended a command; `sources` holds the lines of files that it names."""
-    findings = diagnostics_of(error)
+    # What is wrong ended the command; what is only doubtful is for `validate`.
+    findings = [one for one in diagnostics_of(error) if one.severity == "error"]
     message = _counted(findings) if findings else escape_line(error.message)
     first, *rest = fold(message, width - 7)
     lines = [f"{style.paint('error', 'red')}: {first}", *(f"  {line}" for line in rest)]
@@ -107,8 +108,7 @@ def error_lines(
 
 
 def _counted(findings: Sequence[Diagnostic]) -> str:
-    count = sum(finding.severity == "error" for finding in findings)
-    return f"The workflow has {count} error{'' if count == 1 else 's'}."
+    return f"The workflow has {len(findings)} error{'' if len(findings) == 1 else 's'}."
 
 
 def diagnostics_of(error: FleetPromptError) -> list[Diagnostic]:

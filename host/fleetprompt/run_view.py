@@ -236,6 +236,6 @@ def next_commands(result: RunResult) -> list[str]:
                 commands.append(f"fleetprompt resume {run} --from {path}")
             return commands
         case "running":
-            return [f"fleetprompt show {run}"]
+            return [f"fleetprompt resume {run}", f"fleetprompt cancel {run}"]
         case _:
             return []

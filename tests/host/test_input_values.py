@@ -114,3 +114,38 @@ def test_a_file_that_is_missing_or_too_large_is_an_error(tmp_path: Path) -> None
 def test_any_text_converts_to_json_or_is_refused(text: str, kind: str) -> None:
     with contextlib.suppress(RequestError):
         json.dumps(convert_inputs({"name": text}, {"name": {"type": kind}}), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is empty"),
+        (b"{'a': 1}", "a name in double quotes is missing in line 1, column 2"),
+        (b'{"a": 1,\n "b" 2}', "a `:` is missing in line 2, column 6"),
+        (b'{"a": caf\xe9}', "its byte 10 is not UTF-8"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": 1e400}', "1e400 is too large for a number"),
+        (b'{"a": 99999999999999999999}', "is beyond 64 bits"),
+        (b'{"a": ' + b"9" * 5_000 + b"}", "is beyond 64 bits"),
+        (b'{"a": 1, "a": 2}', "a name is given twice"),
+    ],
+)
+def test_a_fault_in_json_is_said_in_plain_words(content: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "inputs.json"
+    file.write_bytes(content)
+    with pytest.raises(RequestError) as caught:
+        read_inputs(str(file))
+    assert said in caught.value.message
+    for word in ("codec", "char ", "delimiter", "Expecting"):
+        assert word not in caught.value.message
+
+
+def test_a_byte_order_mark_is_no_part_of_json(tmp_path: Path) -> None:
+    file = tmp_path / "inputs.json"
+    file.write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_inputs(str(file)) == {"a": 1}
+
+
+def test_an_integer_beyond_64_bits_is_refused() -> None:
+    with pytest.raises(RequestError, match="beyond 64 bits"):
+        convert_inputs({"n": "99999999999999999999"}, {"n": {"type": "integer"}})

@@ -74,17 +74,19 @@ class CallStream:
         status = result.get("status")
         if "run_id" not in result or status not in _STATES:
             return
+        left_out = result.get("left_out", {}).get("steps", 0)
         data = {
             "text": f"run: {status}",
             "run_id": result["run_id"],
             "step_path": None,
             "step_id": None,
             "state": _STATES[status],
-            "completed": sum(
+            "completed": left_out
+            + sum(
                 step["status"] in ("succeeded", "failed", "skipped", "canceled")
                 for step in result["steps"]
             ),
-            "total": len(result["steps"]),
+            "total": left_out + len(result["steps"]),
         }
         if "error" in result:
             data["error"] = result["error"]

@@ -39,7 +39,8 @@ def _list(options: argparse.Namespace) -> int:
         )
         return ExitCode.SUCCEEDED
     if not entries:
-        write_lines([f"No workflows in {report.root}/.fleetprompt/workflows."], sys.stderr)
+        said = f"No workflows in {report.root}/.fleetprompt/workflows."
+        write_lines([f"{said} `fleetprompt init` writes a first one."], sys.stderr)
     columns = (
         Column("WORKFLOW", least=12),
         Column("VERSION", least=5),
