@@ -132,16 +132,16 @@ class Engine:
         if isinstance(held, str):
             on_created(held)
             return await self.follow(held, listener, wait_s)
-        for other in held.replaces:
-            why = f"replaced by run {held.state.run_id}"
-            task = asyncio.ensure_future(self.cancel(other, why, asker))
-            self._cancels.add(task)
-            task.add_done_callback(self._cancels.discard)
         on_created(held.state.run_id)
         run = self._drive(held, asker, listener)
         return await self._until_parked(run, listener, wait_s)
 
     def _drive(self, held: Held, asker: Asker, listener: Listener | None) -> ActiveRun:
+        for other in held.replaces:
+            why = f"replaced by run {held.state.run_id}"
+            task = asyncio.ensure_future(self.cancel(other, why, asker))
+            self._cancels.add(task)
+            task.add_done_callback(self._cancels.discard)
         run = ActiveRun(held.state, held.epoch, asker, self._tokens.of(held.state.run_id))
         run.listen(listener)
         self._runner.adopt(run)

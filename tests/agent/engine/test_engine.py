@@ -18,7 +18,7 @@ from fleetprompt_agent.engine.owner import Owner
 from fleetprompt_agent.engine.requests import Asker, Decide, cancel_body
 from fleetprompt_agent.engine.runner import STEPS_PER_TASK
 from fleetprompt_agent.engine.slots import SLOTS
-from fleetprompt_agent.language.plan import Approval, Need, plan_digest
+from fleetprompt_agent.language.plan import Approval, Concurrency, Need, plan_digest
 from fleetprompt_agent.steps.contract import StepOutcome
 from fleetprompt_agent.steps.flow import FlowRunner
 from fleetprompt_protocol.errors import RequestError
@@ -278,6 +278,24 @@ def test_a_queued_step_of_a_cancelled_run_does_not_begin(journal: Journal) -> No
         runner.may_end.set()
         assert (await first).status == "succeeded"
         assert "late" not in runner.acted
+
+    asyncio.run(scenario())
+
+
+def test_a_reopened_run_replaces_those_of_its_group_as_a_new_one_does(journal: Journal) -> None:
+    async def scenario() -> None:
+        engine = engine_over(journal, Paused())
+        group = Concurrency("g", "cancel_running")
+        fails = plan(step("no", tool_id="flow:fail"), concurrency=group)
+        failed = await engine.start(new_run(fails), Asker("r", "one"), None, None)
+        assert failed.status == "failed"
+        acts = plan(effect("act"), concurrency=group)
+        second = asyncio.ensure_future(engine.start(new_run(acts), Asker("r", "two"), None, None))
+        await asyncio.sleep(0)
+        again = await engine.reopen("one", "no", ASKER, None, 30)
+        assert again.status == "failed"
+        ended = await second
+        assert (ended.status, ended.state.cancel_reason) == ("canceled", "replaced by run one")
 
     asyncio.run(scenario())
 
