@@ -33,7 +33,7 @@ CODES: dict[str, str] = {
     # inputs
     "inputs.invalid": "An input is missing, unknown, or of the wrong type.",
     "inputs.too_large": "The inputs are larger than the limit.",
-    "inputs.secret_value": "A value looks like a secret; pass a handle instead.",
+    "inputs.secret_value": "A value looks like a secret, which a run would keep; leave it out.",
     # tools
     "tool.not_found": "No tool has this id.",
     "tool.invalid_input": "The input does not fit the tool's schema.",

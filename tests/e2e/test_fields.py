@@ -338,6 +338,24 @@ def test_an_argument_made_from_data_cannot_become_an_option(workspace: Workspace
     assert run(workspace, text, inputs={"who": "n"})["output"] == "n"
 
 
+@pytest.mark.parametrize("field", ["inputs", "metadata"])
+def test_what_looks_like_a_secret_is_refused_and_kept_nowhere(
+    workspace: Workspace, field: str
+) -> None:
+    workspace.write("w.yaml", "inputs: {note: {}}\nsteps: [{id: a, tool: flow:noop}]\n")
+    agent = workspace.agent()
+    token = "ghp_" + "a1B2c3D4e5F6g7H8i9" * 2
+    for value in (f"use {token} please", {"deep": [{"er": token}]}, {token: 1}):
+        given = {"workflow": "w", field: {"note": value}}
+        error = agent.error("fp_run_workflow", given)
+        assert error["code"] == "inputs.secret_value"
+        assert token not in json.dumps(error)
+    assert agent.call("fp_run_workflow", {"workflow": "w", field: {"note": "ghp"}})["ok"] is True
+    assert agent.close() == 0
+    kept = [path.read_bytes() for path in workspace.home.rglob("*") if path.is_file()]
+    assert not any(token.encode() in data for data in [*kept, agent.log.encode()])
+
+
 def test_the_same_idempotency_key_gives_the_same_run(workspace: Workspace) -> None:
     log = workspace.root / "log"
     workspace.write(

@@ -74,6 +74,18 @@ def test_an_approval_shows_the_action_first_and_the_preview_as_data(workspace: W
     assert effects(workspace) == 1
 
 
+def test_a_long_preview_is_cut(workspace: Workspace) -> None:
+    workspace.write(
+        "w.yaml",
+        "steps:\n  - {id: a, command: cli seq 10000}\n"
+        "  - {id: b, approval: {preview: $a.stdout}}\n",
+    )
+    (gate,) = workspace.trusted().call("fp_run_workflow", {"workflow": "w"})["gates"]
+    assert gate["preview"].startswith("1\n2\n3\n")
+    assert gate["preview"].endswith("… (cut: 48894 characters in all)")
+    assert len(gate["preview"]) < 17_000
+
+
 def test_a_denial_cancels_the_run_without_the_effect(workspace: Workspace) -> None:
     agent, result = waiting(workspace)
     token = result["gates"][0]["token"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.language.schemas import schema_fault, schema_problems
+from fleetprompt_agent.language.secrets_in_text import refuse_secrets
 from fleetprompt_indexer.scalars import INTEGER_RANGE
 from fleetprompt_indexer.vocabulary import closest
 from fleetprompt_protocol.errors import RequestError
@@ -84,6 +85,7 @@ def check_inputs(plan: Plan, given: Mapping[str, Json]) -> dict[str, Json]:
 
     Raises:
         RequestError: `inputs.invalid`; `details.problems` lists all, `{name, message}` each.
+            `inputs.secret_value`.
     """
     problems: list[dict[str, str]] = []
     for name in given:
@@ -115,6 +117,8 @@ def check_inputs(plan: Plan, given: Mapping[str, Json]) -> dict[str, Json]:
             f"The inputs of workflow `{plan.workflow_id}` do not fit. {listed}{more}",
             details={"problems": problems},
         )
+    for name in given:
+        refuse_secrets(f"Input `{name}`", given[name])
     return values
 
 

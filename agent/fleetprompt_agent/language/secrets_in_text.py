@@ -1,4 +1,4 @@
-"""Secrets that are written into a workflow, where handles belong."""
+"""Secrets that are written into a workflow, or given to a run, where handles belong."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import re
 from typing import TYPE_CHECKING
 
 from fleetprompt_indexer.document import ListNode, MapNode, Node, ScalarNode
+from fleetprompt_protocol.errors import RequestError
 from fleetprompt_protocol.redaction import find_secret
 
 if TYPE_CHECKING:
     from fleetprompt_agent.language.diagnostics import Location, Report
+    from fleetprompt_agent.language.plan import Json
 
 
 _LONG_WORD = re.compile(r"[A-Za-z0-9_.-]{15,}|-----BEGIN[^\n]*(?s:.*)")
@@ -24,6 +26,35 @@ def report_secrets(source: str, report: Report) -> None:
     """
     if any(find_secret(word) is not None for word in _LONG_WORD.findall(source)):
         _walk(report.root, report, ())
+
+
+def refuse_secrets(what: str, value: Json) -> None:
+    """Refuse a value of a caller's that holds what looks like a secret: it would be kept.
+
+    Args:
+        what: What it is, to be named; the secret never is.
+        value: Any JSON.
+
+    Raises:
+        RequestError: `inputs.secret_value`.
+    """
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            left += [*part, *part.values()]
+        elif isinstance(part, list):
+            left += part
+        elif isinstance(part, str) and len(part) >= 16:
+            kinds = (find_secret(word) for word in _LONG_WORD.findall(part))
+            kind = next((kind for kind in kinds if kind is not None), None)
+            if kind is not None:
+                raise RequestError(
+                    "inputs.secret_value",
+                    f"{what} holds what looks like a secret ({kind}), and would be kept with the "
+                    "run. Leave it out: programs find their own, in their environment or files.",
+                    details={"kind": kind},
+                )
 
 
 def _walk(node: Node | None, report: Report, location: Location) -> None:

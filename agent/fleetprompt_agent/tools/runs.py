@@ -44,9 +44,11 @@ def _result(call: Call, snapshot: Snapshot) -> dict[str, Json]:
 async def fp_run_workflow(call: Call, given: RunWorkflowInput) -> dict[str, Json]:
     """The run, when it has ended or waits, or after `wait_ms`."""
     from fleetprompt_agent.language.inputs import check_inputs
+    from fleetprompt_agent.language.secrets_in_text import refuse_secrets
 
     plan = call.agent.load(given.workflow).raise_if_invalid()
     inputs = check_inputs(plan, given.inputs)
+    refuse_secrets("The metadata", given.metadata)
     check_cwd(call, given.cwd)
     intent = "spawner" if call.agent.allow_side_effects else None
     if intent is None and call.intent is not None:

@@ -149,12 +149,20 @@ def action(state: RunState, step: StepState) -> dict[str, Json]:
     return {"argv": argv, "tainted": tainted, "env": env, "stdin": stdin, "cwd": planned.cwd}
 
 
+PREVIEW_CHARACTERS = 16_000
+"""More than a person reads; the outputs themselves can be asked for."""
+
+
 def preview(state: RunState, step: StepState) -> Json:
-    """What the author wants an approver to see of earlier outputs."""
+    """What the author wants an approver to see of earlier outputs; cut text when it is long."""
     approval = step.step.approval
     if approval is None or approval.preview is None:
         return None
-    return _render(state, step.scope, approval.preview, "approval.preview", step)
+    value = _render(state, step.scope, approval.preview, "approval.preview", step)
+    text = text_of(value)
+    if len(text) <= PREVIEW_CHARACTERS:
+        return value
+    return f"{text[:PREVIEW_CHARACTERS]}… (cut: {len(text)} characters in all)"
 
 
 def choices(state: RunState, step: StepState) -> Json:
