@@ -217,9 +217,8 @@ async def _repository(given: str | None) -> AsyncIterator[Check]:
     try:
         root = chosen_root(given)
     except FleetPromptError as error:
-        hint = "`fleetprompt init` writes a first workflow"
         status: Status = "warning" if given is None else "failed"
-        yield Check("repository", status, error.message, hint)
+        yield Check("repository", status, error.message)
         return
     began = time.monotonic()
     log = open_log("agent", root)

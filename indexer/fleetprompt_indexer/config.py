@@ -14,6 +14,15 @@ from fleetprompt_indexer.reader import read_at
 MAX_NAMED = 1_000
 """Workflows that a configuration may name."""
 
+_KNOWN = {
+    "project": ("name", "version"),
+    "fleetprompt": ("enabled",),
+    "workflows": ("id", "entry"),
+}
+"""The keys of each table."""
+_PLANNED = ("mcp_servers", "nodes", "policy")
+"""Tables that are refused until they are enforced."""
+
 
 @dataclass(frozen=True, slots=True)
 class NamedWorkflow:
@@ -49,7 +58,11 @@ def read_config(base: int) -> tuple[Config, list[Problem]]:
     try:
         data = tomllib.loads(content.data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        reason = str(error)
+        if isinstance(error, RecursionError):
+            reason = "it is nested too deep"
+        elif isinstance(error, UnicodeDecodeError):
+            reason = f"its byte {error.start + 1} is not UTF-8"
         message = f"The file is not TOML: {display(reason, 200)}."
         return Config(), [Problem("scan.config", message, file=file)]
     problems: list[Problem] = []
@@ -61,12 +74,15 @@ def _config(data: dict[str, Any], problems: list[Problem]) -> Config:
     project = _table(data, "project", problems)
     product = _table(data, "fleetprompt", problems)
     enabled = product.get("enabled", True)
+    _check_keys(data, problems)
     if not isinstance(enabled, bool):
         problems.append(Problem("scan.config", "`fleetprompt.enabled` is not true or false."))
         enabled = False
     elif not enabled:
         message = "FleetPrompt is not enabled here (`fleetprompt.enabled` is false)."
         problems.append(Problem("scan.disabled", message, severity="warning"))
+    elif "policy" in data:
+        enabled = False  # to run what it might forbid would be worse than to run nothing
     return Config(
         name=_text(project.get("name")),
         version=_text(project.get("version")),
@@ -93,6 +109,35 @@ def _named(tables: object, problems: list[Problem]) -> tuple[NamedWorkflow, ...]
             continue
         named.append(NamedWorkflow(display(workflow_id, 64), entry))
     return tuple(named)
+
+
+def _check_keys(data: dict[str, Any], problems: list[Problem]) -> None:
+    """Report what is not known, and what is not enforced yet."""
+    for name, value in data.items():
+        if name in _PLANNED:
+            message = f"`{name}` is not supported yet."
+            if name == "policy":
+                message = "`policy` is not supported yet: nothing is listed or run with it."
+            problems.append(Problem("scan.config", message, path=name, hint="remove it"))
+            continue
+        known = _KNOWN.get(name)
+        if known is None:
+            message = f"There is no `{display(name, 64)}`."
+            hint = f"there is {', '.join(_KNOWN)}"
+            problems.append(Problem("scan.config", message, path=display(name, 64), hint=hint))
+            continue
+        tables = value if isinstance(value, list) else [value]
+        project = value if isinstance(value, dict) else {}
+        keys = {key for table in tables[:MAX_NAMED] if isinstance(table, dict) for key in table}
+        for key in sorted(keys - set(known)):
+            path = f"{name}.{display(key, 64)}"
+            hint = f"it has {', '.join(known)}"
+            message = f"`{name}` has no `{display(key, 64)}`."
+            problems.append(Problem("scan.config", message, path=path, hint=hint))
+        for key in ("name", "version"):
+            if name == "project" and not isinstance(project.get(key, ""), str):
+                message = f"`project.{key}` is not text."
+                problems.append(Problem("scan.config", message, path=f"project.{key}"))
 
 
 def _table(data: dict[str, Any], name: str, problems: list[Problem]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_all_is_well(fleetprompt: Command, root: Path) -> None:
     fleetprompt("run", "w")
     code, found = examined(fleetprompt)
     assert (code, {check["status"] for check in found.values()}) == (0, {"ok"})
-    assert found["journal"]["text"].endswith("1 runs.")
+    assert found["journal"]["text"].endswith(" 1 run.")
     assert found["workflows"]["text"] == f"1 in {root}, all valid."
 
 

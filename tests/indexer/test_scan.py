@@ -213,6 +213,37 @@ def test_the_configuration_may_name_files_elsewhere_in_the_root(
 
 
 @pytest.mark.parametrize(
+    ("text", "path", "said", "listed"),
+    [
+        ("x = 1", "x", "There is no `x`.", ["a"]),
+        ("[projct]", "projct", "There is no `projct`.", ["a"]),
+        ("[project]\nname = 3", "project.name", "`project.name` is not text.", ["a"]),
+        ("[project]\nnaem = 'x'", "project.naem", "`project` has no `naem`.", ["a"]),
+        ("[fleetprompt]\nenable = false", "fleetprompt.enable", "has no `enable`", ["a"]),
+        ("[mcp_servers.x]\ncommand = 'y'", "mcp_servers", "not supported yet", ["a"]),
+        ("[policy]\ndeny = ['cli:rm']", "policy", "nothing is listed or run", []),
+    ],
+)
+def test_the_configuration_is_refused_where_it_would_have_no_effect(
+    make_repository: MakeRepository, text: str, path: str, said: str, listed: list[str]
+) -> None:
+    root = make_repository({"a.yaml": "name: A"})
+    config(root, text)
+    report = scan_root(root)
+    (problem,) = report.refusals
+    assert (problem.code, problem.severity, problem.path) == ("scan.config", "error", path)
+    assert said in problem.message
+    assert [entry.workflow_id for entry in report.entries] == listed
+
+
+def test_a_configuration_that_is_not_utf_8_says_where(make_repository: MakeRepository) -> None:
+    root = make_repository()
+    (root / ".fleetprompt" / "config.toml").write_bytes(b"# caf\xe9\n")
+    (problem,) = scan_root(root).refusals
+    assert problem.message == "The file is not TOML: its byte 6 is not UTF-8."
+
+
+@pytest.mark.parametrize(
     ("entry", "code"),
     [
         ("../x.yaml", "file.path"),

@@ -40,7 +40,10 @@ def _list(options: argparse.Namespace) -> int:
         return ExitCode.SUCCEEDED
     if not entries:
         said = f"No workflows in {report.root}/.fleetprompt/workflows."
-        write_lines([f"{said} `fleetprompt init` writes a first one."], sys.stderr)
+        is_new = not report.refusals or any(p.code == "file.missing" for p in report.refusals)
+        write_lines(
+            [f"{said} `fleetprompt init` writes a first one." if is_new else said], sys.stderr
+        )
     columns = (
         Column("WORKFLOW", least=12),
         Column("VERSION", least=5),
