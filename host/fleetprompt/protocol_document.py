@@ -175,8 +175,9 @@ and nothing else; logs are JSON lines on standard error.
   own messages wait to be taken.
 * **A reader that is slow**: above {BEHIND_BYTES // 1024} KiB that is not taken, of what a step
   prints only the newest piece of each channel waits, marked `coalesced`; above {_mib(MARK_BYTES)},
-  runs pause at their next event. Transitions and results are never dropped. Not one byte taken for
-  {STALL_S:g} s: the other side is gone.
+  runs pause at their next event. Transitions and results are never dropped. No room for
+  a byte for {STALL_S:g} s: the other side is gone (a pipe makes room by the page, so that a reader
+  of a byte a second looks so, too). A pipe that was closed is noticed when something is written.
 * **The end**: end of input, SIGTERM, SIGINT, SIGHUP, a broken pipe, or the death of the parent
   (looked at every {PARENT_POLL_S:g} s). Steps are stopped with everything they have started, runs
   stay resumable, and the agent exits within 5 s.
