@@ -234,7 +234,8 @@ class Catalog:
         counts: dict[str, int] = {}
         of_entries = self._read(
             "SELECT r.path, e.problems FROM entries e JOIN roots r USING (root_id) "
-            "WHERE NOT r.is_gone AND e.status IN ('invalid', 'unreadable')"
+            "WHERE NOT r.is_gone AND e.status IN ('invalid', 'unreadable') "
+            "AND e.status != 'unvalidated'"  # as the partial index has it
         )
         of_roots = self._read(
             "SELECT path, problems FROM roots WHERE NOT is_gone AND problems != '[]'"

@@ -16,7 +16,6 @@ from fleetprompt_indexer.display import display
 from fleetprompt_indexer.names import FORMATS, ending_of, raw, shown
 from fleetprompt_indexer.problem import Problem
 from fleetprompt_indexer.vocabulary import NAMESPACES
-from fleetprompt_indexer.walker import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -111,6 +110,8 @@ def describe(content: FileContent, relative: bytes, *, given_id: str | None = No
         relative: Its path beneath the root.
         given_id: The id that the root's configuration gives it, in place of the file's stem.
     """
+    from fleetprompt_indexer.walker import walk  # with PyYAML: not for who only asks the catalog
+
     head = walk(content.data, format=format_of(relative))
     values = head.values
     notes = _Notes(list(head.problems))
