@@ -448,14 +448,7 @@ def _call_params(
 
 
 def _outcome(result: Json) -> ToolOutcome:
-    try:
-        answer = ToolResult.parse(result)
-    except RequestError as error:
-        raise ProtocolError(
-            "protocol.peer_error",
-            "The agent's answer is not the result of a call as the protocol defines it.",
-            details=error.details,
-        ) from None
+    answer = ToolResult.parse_answer(result, "core.tool.call")
     return ToolOutcome(
         status=answer.status,
         output=answer.output,

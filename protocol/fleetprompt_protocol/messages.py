@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fleetprompt_protocol.errors import ProtocolError, RequestError
 from fleetprompt_protocol.rpc_error import invalid_params
 
 PROTOCOL_VERSIONS = ("1",)
@@ -43,6 +44,23 @@ class Message(BaseModel):
             return cls.model_validate(params)
         except ValidationError as exc:
             raise invalid_params(exc) from None
+
+    @classmethod
+    def parse_answer(cls, answer: object, method: str) -> Self:
+        """The message with which the other side has answered a request of ours.
+
+        Raises:
+            ProtocolError: `protocol.peer_error`, naming every field that is wrong.
+        """
+        try:
+            return cls.parse(answer)
+        except RequestError as error:
+            _, _, problems = error.message.partition(": ")
+            raise ProtocolError(
+                "protocol.peer_error",
+                f"The answer to {method} is not as the protocol says: {problems}",
+                details=error.details,
+            ) from None
 
     def to_json(self) -> JsonObject:
         """As it travels: without what is not set."""

@@ -108,7 +108,7 @@ def test_the_command_says_what_it_cannot_do() -> None:
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     assert "agent.not_started" in run("--", "/nonexistent/agent").stderr
-    assert "inputs.invalid" in run("--call", "nonsense", "--", "true").stderr
+    assert "arguments.invalid" in run("--call", "nonsense", "--", "true").stderr
     assert run("--role", "host").returncode == 2
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fleetprompt_testing.router_host import (
@@ -58,6 +58,38 @@ def test_a_welcome_in_an_unknown_version_ends_the_session(workspace: Workspace) 
     agent = workspace.agent(env={"FLEETPROMPT_SESSION_TOKEN": TOKEN})
     answer(agent, request_of(agent, "agent.hello"), {**WELCOME, "accepted_version": "99"})
     assert agent.process.wait(60) == 3
+
+
+@pytest.mark.parametrize("wrong", [None, [], "x", {}, {**WELCOME, "session_id": "a b"}])
+def test_a_welcome_that_is_none_ends_the_session_and_is_named(
+    workspace: Workspace, wrong: Any
+) -> None:
+    agent = workspace.agent(env={"FLEETPROMPT_SESSION_TOKEN": TOKEN})
+    answer(agent, request_of(agent, "agent.hello"), wrong)
+    assert agent.process.wait(60) == 3
+    assert "The answer to agent.hello is not as the protocol says" in agent.log
+
+
+@pytest.mark.parametrize("wrong", [None, "x", {}, {"granted": "true"}, {"granted": True}])
+def test_a_directive_that_is_none_is_no_intent(workspace: Workspace, wrong: Any) -> None:
+    workspace.write("w.yaml", "steps: [{id: a, command: cli true}]\n")
+    agent = greeted(workspace)
+    call = agent.send("core.tool.call", tool_call("fp_run_workflow", {"workflow": "w"}))
+    answer(agent, request_of(agent, "agent.directive.request"), wrong)
+    assert agent.answer(call)["result"]["output"]["status"] == "waiting"
+
+
+@pytest.mark.parametrize("wrong", [None, [], {"tools": 7}, {"tools": [{"tool_id": "x.y/z"}]}])
+def test_a_query_that_is_not_answered_well_fails_the_step_without_an_effect(
+    workspace: Workspace, wrong: Any
+) -> None:
+    workspace.write("w.yaml", "steps: [{id: a, tool: x.y/z}]\n")
+    agent = greeted(workspace, "--allow-side-effects")
+    call = agent.send("core.tool.call", tool_call("fp_run_workflow", {"workflow": "w"}))
+    answer(agent, request_of(agent, "agent.tools.query"), wrong)
+    result = agent.answer(call)["result"]
+    assert (result["status"], result["error"]["code"]) == ("failed", "tool.not_found")
+    assert "The answer to agent.tools.query is not" in result["error"]["message"]
 
 
 def test_a_call_gives_its_result_with_every_chunk_before_it(workspace: Workspace) -> None:

@@ -71,14 +71,7 @@ class Downstream:
             )
         finally:
             del self._listening[call.call_id]
-        try:
-            return ToolResult.parse(answer)
-        except RequestError as error:
-            raise FleetPromptError(
-                "protocol.peer_error",
-                f"The host's answer to the call of {call.tool_id} is not a result.",
-                details=error.details,
-            ) from None
+        return ToolResult.parse_answer(answer, f"the call of {call.tool_id}")
 
     def cancel(self, call_id: str, reason: str) -> None:
         """See `Route.cancel`."""
@@ -144,12 +137,12 @@ class Downstream:
             answer = await self._peer.request(
                 "agent.tools.query", {"tool_ids": [tool_id]}, timeout_s=QUERY_TIMEOUT_S
             )
+            tools = ToolsFound.parse_answer(answer, "agent.tools.query").tools
         except FleetPromptError as error:
             if error.code != _MINIMAL:
                 raise RequestError("tool.not_found", error.message) from None
             self._knows_query = False
             return None
-        tools = ToolsFound.parse(answer).tools
         return next((tool for tool in tools if tool.tool_id == tool_id), None)
 
 

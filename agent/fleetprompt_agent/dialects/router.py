@@ -107,7 +107,7 @@ class RouterDialect:
         if token is not None:
             params["session_token"] = token
         answer = await peer.request("agent.hello", params, timeout_s=HELLO_TIMEOUT_S)
-        welcome = Welcome.parse(answer)
+        welcome = Welcome.parse_answer(answer, "agent.hello")
         if welcome.accepted_version not in PROTOCOL_VERSIONS:
             raise ProtocolError(
                 "protocol.unsupported_version",
@@ -153,7 +153,8 @@ class RouterDialect:
         from fleetprompt_protocol.messages import Registered
 
         try:
-            rejected = Registered.parse(await peer.request(f"agent.tools.{what}", params)).rejected
+            answer = await peer.request(f"agent.tools.{what}", params)
+            rejected = Registered.parse_answer(answer, f"agent.tools.{what}").rejected
         except FleetPromptError as error:
             if error.code not in _MINIMAL:
                 log.warning(f"router.not_{what}ed", code=error.code, message=error.message)
@@ -404,7 +405,7 @@ class RouterDialect:
             answer = await self._peer.request(
                 "agent.directive.request", request, timeout_s=DIRECTIVE_TIMEOUT_S
             )
-            directive = Directive.parse(answer)
+            directive = Directive.parse_answer(answer, "agent.directive.request")
         except FleetPromptError as error:
             if error.code not in _MINIMAL:
                 log.warning("router.no_directive", code=error.code, message=error.message)
