@@ -34,6 +34,7 @@ async def drive(
     terminal: ControllingTerminal | None,
     ask: Ask = ask_decision,
     on_started: Callable[[str], None] | None = None,
+    run_id: str | None = None,
 ) -> int:
     """Follow a run to its end and report it; gives the exit code.
 
@@ -44,6 +45,7 @@ async def drive(
         terminal: Where gates are asked about; closed in the end. Without one they stay open.
         ask: How a gate is asked about.
         on_started: Told of the run's id as soon as it is known.
+        run_id: The run's id, when it is known before.
     """
     try:
         with Interrupts() as interrupts:
@@ -51,6 +53,7 @@ async def drive(
             follower = Follower(
                 client, display, interrupts, terminal, ask=ask, on_started=on_started
             )
+            follower.run_id = run_id
             try:
                 followed = await follower.follow(begin)
                 result = await interrupts.guard(client.with_outputs(followed.result))

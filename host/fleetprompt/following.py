@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
@@ -37,6 +38,9 @@ Ask: TypeAlias = "Callable[[Gate, ControllingTerminal], Coroutine[None, None, De
 """Asks the person about one gate; None leaves it open."""
 
 _ENDED = frozenset({"succeeded", "failed", "canceled"})
+
+_QUIET_S = 1.0
+"""A run of a group that is free has long begun by then."""
 
 _OVERTAKEN = frozenset({"gate.token_invalid", "gate.expired", "gate.closed", "run.conflict"})
 """An answer that came too late: somebody else asked too, or decided, or time ran out."""
@@ -141,6 +145,8 @@ class Follower:
         self._tokens: dict[str, str] = {}
         self._left_open: set[str] = set()
         self._is_denied = False
+        self._has_begun = False
+        """Whether a step of the run was heard of."""
 
     async def follow(self, begin: Begin) -> Followed:
         """The run when it has ended, or waits for what nobody here decides.
@@ -165,19 +171,35 @@ class Follower:
     async def _until_it_stops(self, begin: Begin) -> RunResult:
         def on_status(status: StepStatus) -> None:
             self._learn(status.run_id)
+            self._has_begun = self._has_begun or status.step_path is not None
             self._display.update(StepStatus.model_validate(shown(status.to_json())))
 
         async def cancel() -> None:
             self._display.note("Canceling the run. Ctrl-C again leaves at once.")
             await self._client.cancel_calls("Ctrl-C at the terminal")
 
-        result = await self._interrupts.guard(begin(on_status), cancel)
+        waiting = asyncio.ensure_future(self._tell_what_it_waits_for())
+        try:
+            result = await self._interrupts.guard(begin(on_status), cancel)
+        finally:
+            waiting.cancel()
         self._learn(result.run_id)
         self._display.clear()
         for gate in result.gates:
             if gate.token is not None:
                 self._tokens[gate.gate_id] = gate.token
         return result
+
+    async def _tell_what_it_waits_for(self) -> None:
+        """Say which run is in the way when nothing is heard of a new one for a while."""
+        await asyncio.sleep(_QUIET_S)
+        if self.run_id is None or self._has_begun:
+            return
+        with suppress(FleetPromptError):
+            run = await self._client.get(self.run_id)
+            if run.waits_for is not None and not self._has_begun:
+                before = run.waits_for
+                self._display.note(f"Waits for run {before.run_id}, which is {before.status}.")
 
     def _learn(self, run_id: str | None) -> None:
         if run_id is None or self.run_id is not None:

@@ -117,6 +117,8 @@ def status_line(status: StepStatus, at: datetime) -> str:
     """One plain line for a status chunk: `12:00:01 step collect started`."""
     if status.step_path is None or not status.state:
         said = status.text or status.state
+        if said == "run: created" and status.run_id is not None:
+            said = f"run {status.run_id} created"
         return f"{clock_text(at)} {' '.join(said.split())}"
     parts = [clock_text(at), "step", status.step_path, status.state]
     time = duration_text(status.duration_ms)

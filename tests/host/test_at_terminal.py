@@ -231,3 +231,21 @@ def test_an_approval_of_a_run_that_was_canceled_elsewhere_changes_nothing(
     terminal.expect("the run has ended meanwhile")
     assert terminal.end() == 130
     assert published(repository) == []
+
+
+def test_a_run_that_waits_for_another_one_says_so_and_can_be_left_to_itself(
+    repository: Path, barrier: Any, fleetprompt: Command, at_terminal: At
+) -> None:
+    file = repository / ".fleetprompt" / "workflows" / "blocked.yaml"
+    file.write_text(f"concurrency: {{group: one}}\n{file.read_text()}")
+    first = fleetprompt("run", "blocked", "--allow-side-effects", "--detach").stdout.strip()
+    barrier.wait()
+    detached = fleetprompt("run", "blocked", "--allow-side-effects", "--detach")
+    assert (detached.returncode, len(detached.stdout.strip())) == (0, 36)
+    terminal = at_terminal("resume", detached.stdout.strip(), columns=120)
+    terminal.expect(f"Waits for run {first}, which is running.")
+    barrier.release("first")
+    barrier.wait()
+    barrier.release("second")
+    terminal.expect("succeeded")
+    assert terminal.end() == 0

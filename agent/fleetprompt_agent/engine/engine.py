@@ -133,6 +133,8 @@ class Engine:
             on_created(held)
             return await self.follow(held, listener, wait_s)
         on_created(held.state.run_id)
+        if new.plan.concurrency is not None:  # nothing else may be heard of it for long
+            self._tell(listener, held.state, 0)
         run = self._drive(held, asker, listener)
         return await self._until_parked(run, listener, wait_s)
 

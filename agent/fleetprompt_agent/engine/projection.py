@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fleetprompt_agent.engine.bounded_result import bounded
-from fleetprompt_agent.engine.core.events import GateOpened, to_columns
+from fleetprompt_agent.engine.core.events import GateOpened, RunCreated, to_columns
 from fleetprompt_agent.engine.large_output import set_apart
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def gate_summary(gate: GateState, token: str | None) -> dict[str, Json]:
 
 
 _TRANSITIONS = {
+    "run.created": "started",
     "step.started": "started",
     "step.succeeded": "completed",
     "step.failed": "failed",
@@ -154,7 +155,7 @@ def status_data(state: RunState, event: Event, progress: Progress) -> dict[str, 
     path = getattr(body, "step_path", None)
     step = state.steps.get(path) if path is not None else None
     data: dict[str, Json] = {
-        "text": f"{path or 'run'}: {shown}",
+        "text": "run: created" if isinstance(body, RunCreated) else f"{path or 'run'}: {shown}",
         "run_id": state.run_id,
         "step_path": path,
         "step_id": step.step.id if step is not None else None,

@@ -85,7 +85,7 @@ async def _write(client: Client, output: StepOutput, *, is_one: bool) -> None:
             write_lines([_cut(name, piece.bytes, piece.sha256)], sys.stderr)
     if not any(piece.text for piece in output.channels.values()):
         step = escape_line(output.step_path)
-        write_lines([f"Step {step} is {output.status}; no output of it is kept."], sys.stderr)
+        write_lines([f"No output of step {step} is kept; it is {output.status}."], sys.stderr)
 
 
 def _put(text: str, target: TextIO) -> None:

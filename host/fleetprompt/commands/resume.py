@@ -126,7 +126,8 @@ async def _continue(options: argparse.Namespace) -> int:
         async def begin(on_status: StatusListener) -> RunResult:
             return await client.resume(run_id, on_status=on_status)
 
-        return await drive(client, options, begin, terminal=terminal_at_hand(options))
+        at_hand = terminal_at_hand(options)
+        return await drive(client, options, begin, terminal=at_hand, run_id=run_id)
 
 
 async def _reopen(options: argparse.Namespace) -> int:
