@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fleetprompt_indexer.catalog_file import (
     BUSY_TIMEOUT_S,
+    is_busy,
     is_corruption,
     open_catalog_file,
     replace_catalog_file,
@@ -84,6 +85,7 @@ class Catalog:
 
     def __init__(self, path: Path, *, wait_s: float = BUSY_TIMEOUT_S) -> None:
         self.path = path
+        self._wait_s = wait_s
         self._lock = threading.RLock()
         self._connection, self.notices = open_catalog_file(path, wait_s=wait_s)
         """Sentences for people about what had to be repaired."""
@@ -382,11 +384,11 @@ class Catalog:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 result = work(connection)
+                connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
             return result
 
         return self._guarded(transaction)
@@ -395,7 +397,7 @@ class Catalog:
         """Do the work; on a damaged file, once more on a new one."""
         with self._lock:
             try:
-                return work(self._connection)
+                return self._patiently(work)
             except sqlite3.DatabaseError as error:
                 if not is_corruption(error):
                     raise unavailable(self.path, error) from error
@@ -403,9 +405,19 @@ class Catalog:
                 self._connection.close()
                 self._connection, notices = replace_catalog_file(self.path, "the file was damaged")
                 self.notices.extend(notices)
-                return work(self._connection)
+                return self._patiently(work)
             except sqlite3.DatabaseError as error:
                 raise unavailable(self.path, error) from error
+
+    def _patiently(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do the work, again and again while another program writes; Ctrl-C ends it soon."""
+        end = time.monotonic() + self._wait_s
+        while True:
+            try:
+                return work(self._connection)
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() >= end:
+                    raise
 
 
 def _storable(text: str) -> str:

@@ -23,7 +23,10 @@ APPLICATION_ID = 0x466C5049
 """Stands in the file's header ("FlPI"): another program's database is not taken for ours."""
 
 BUSY_TIMEOUT_S = 30.0
-"""How long a writer waits for another one; a batch of 500 takes some ten milliseconds."""
+"""How long a writer waits for another one; a batch of 500 takes some fifty milliseconds."""
+
+_WAIT_MS = 100
+"""Longest wait of one call into SQLite, during which Python does not notice Ctrl-C."""
 
 _CACHE_KIB = 16_000
 """Of pages that are kept in memory, when there are as many: 100,000 entries take 155 MB, and with
@@ -145,9 +148,11 @@ def open_catalog_file(
 ) -> tuple[sqlite3.Connection, list[str]]:
     """A connection to a sound catalog at the path, made when there is none, and notices.
 
+    Its calls wait for another program for a moment only: see `is_busy`.
+
     Args:
         path: The file.
-        wait_s: How long a write waits for another program's.
+        wait_s: How long opening waits for another program's writing.
 
     Raises:
         OperatorError: `catalog.unavailable` when the folder or the file cannot be written.
@@ -157,6 +162,7 @@ def open_catalog_file(
         connection = _connect(path, wait_s)
         if _reason_to_replace(connection) is None and _version(connection) == len(MIGRATIONS):
             _configure(connection)
+            _make_prompt(connection)
             return connection, []
         connection.close()
         return _open_locked(path, None)
@@ -187,6 +193,7 @@ def _open_locked(path: Path, reason: str | None) -> tuple[sqlite3.Connection, li
             connection = _connect(path)
         _configure(connection)
         _migrate(connection)
+        _make_prompt(connection)
         return connection, notices
 
 
@@ -224,6 +231,12 @@ def is_corruption(error: sqlite3.Error) -> bool:
     return "no such table" in str(error)  # one that every catalog has
 
 
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another program was writing for as long as one call waits; asking again may help."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def _connect(path: Path, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     return sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
@@ -238,6 +251,10 @@ def _configure(connection: sqlite3.Connection) -> None:
         f"cache_size = -{_CACHE_KIB}",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _make_prompt(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

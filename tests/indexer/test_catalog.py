@@ -353,6 +353,32 @@ def test_a_place_that_cannot_be_written_is_an_error_for_the_operator(tmp_path: P
     assert not (tmp_path / "elsewhere.db").exists()
 
 
+def test_ctrl_c_ends_the_wait_for_another_writer(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    program = (
+        "import signal, sys\n"
+        "from pathlib import Path\n"
+        "from fleetprompt_indexer.catalog import Catalog\n"
+        "catalog = Catalog(Path(sys.argv[1]), wait_s=3600)\n"
+        "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.3)\n"
+        "try:\n"
+        "    catalog.forget_scan_root(b'/')\n"
+        "except KeyboardInterrupt:\n"
+        "    sys.exit(7)\n"
+    )
+    Catalog(path).close()
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    done = subprocess.run([sys.executable, "-c", program, path], timeout=120)
+    assert done.returncode == 7
+    with Catalog(path, wait_s=0) as catalog, pytest.raises(OperatorError) as caught:
+        catalog.forget(tmp_path)
+    assert (caught.value.code, caught.value.retryable) == ("catalog.unavailable", True)
+    writer.execute("ROLLBACK")
+    writer.close()
+
+
 def test_a_closed_catalog_says_so(tmp_path: Path) -> None:
     catalog = Catalog(tmp_path / "catalog.db")
     catalog.close()
