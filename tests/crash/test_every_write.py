@@ -54,14 +54,15 @@ def test_a_side_effect_whose_outcome_was_lost_is_asked_about(
 @pytest.mark.timeout(3600)  # some sixty runs, each with a death; on a busy machine
 def test_a_kill_at_every_write(undisturbed: tuple[dict[str, Any], Ordeal], tmp_path: Path) -> None:
     expected, calm = undisturbed
+    # How the ends of parallel steps fall together differs from run to run, and so does the number
+    # of writes: every type of event, and each side effect, is met by its name too.
+    names = (*sorted(types_in(calm)), *(f"step.succeeded@{step}" for step in ONCE))
     kills: list[tuple[str, ...]] = [
         (f"{moment}:{which}",)
-        for which in (*range(1, len(calm.writes) + 1), *sorted(types_in(calm)))
+        for which in (*range(1, len(calm.writes) + 1), *names)
         for moment in ("before", "after")
     ]
     ordeals = see_all_through(tmp_path, kills, expected)
-    # How the ends of parallel steps fall together differs from run to run, and so does the number
-    # of writes; every type of event has been met by its name.
     died = [ordeal for ordeal in ordeals if ordeal.deaths]
     assert len(died) >= len(ordeals) - 4
     seen = {name.partition("@")[0] for ordeal in died for name in ordeal.writes[-1]}

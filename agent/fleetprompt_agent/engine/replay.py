@@ -151,8 +151,8 @@ class Replay:
             raise Deviation("the step was not ready to start", _next(state))
         if body.attempt != step.attempt + 1:
             raise Deviation("it is another attempt", {"attempt": step.attempt + 1})
-        if body.idempotency_key != f"{state.run_id}/{step.path}":
-            raise Deviation("the idempotency key is another", f"{state.run_id}/{step.path}")
+        if body.idempotency_key != state.key_of(step):
+            raise Deviation("the idempotency key is another", state.key_of(step))
         if step.status == "retrying" and (step.due_ms is None or event.at_ms < step.due_ms):
             raise Deviation("the retry was not due", {"due_ms": step.due_ms})
         if step.is_composite:
