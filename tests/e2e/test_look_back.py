@@ -210,6 +210,7 @@ def test_runs_that_wait_fail_are_denied_and_canceled_follow_too(workspace: Works
     run = agent.send("fp_run_workflow", {"workflow": "slow", "meta": {"stream": True}})
     started = agent.wait_for_state("nap", "started")
     agent.call("fp_cancel_execution", {"run_id": started["run_id"]})
+    agent.call("fp_resume_run", {"run_id": started["run_id"]})  # follows it to its end
     assert (replay(agent)["ok"], replay(agent)["status"]) == (True, "canceled")
 
 
