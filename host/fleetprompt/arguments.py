@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+_REQUIRED = "the following arguments are required: "
+
+
 class CommandParser(argparse.ArgumentParser):
     """Raises `arguments.invalid` where its base would print the usage and exit."""
 
@@ -22,6 +25,9 @@ class CommandParser(argparse.ArgumentParser):
             RequestError: always; the message names what is wrong and where more is said.
         """
         text = message.removeprefix("argument ").rstrip(".")
+        missing = text.removeprefix(_REQUIRED)
+        if missing != text:
+            text = f"{missing} is missing"
         raise RequestError(
             "arguments.invalid", f"{_sentence(text)} `{self.prog} --help` shows what it takes."
         )
@@ -63,9 +69,7 @@ def whole_number(least: int) -> Callable[[str], int]:
 
     def read(text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) < 10) or int(text) < least:
-            raise argparse.ArgumentTypeError(
-                f"`{text}` is no whole number of at least {least}, as wanted here"
-            )
+            raise argparse.ArgumentTypeError(f"`{text}` is no whole number of at least {least}")
         return int(text)
 
     return read
