@@ -126,14 +126,33 @@ def invalid_params(exc: Any, *, code: str = "protocol.invalid_params") -> Reques
     """
     errors = exc.errors(include_url=False, include_context=True, include_input=False)
     problems = [{"path": _path(error["loc"]), "message": _plain(error)} for error in errors[:20]]
-    first = "; ".join(f"{item['path'] or 'the value'}: {item['message']}" for item in problems[:3])
+    told = [
+        # A rule about several fields names them itself.
+        problem["message"] if error["type"] == _RULE else _at(problem["path"], problem["message"])
+        for problem, error in zip(problems[:3], errors[:3], strict=True)
+    ]
     more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
     return RequestError(
         code,
-        f"The parameters are not valid: {first}{more}.",
+        f"The parameters are not valid: {'; '.join(told)}{more}.",
         details={"problems": problems},
         rpc_code=RPC_NUMBERS.get(code, -32000),
     )
+
+
+def _at(path: str, message: str) -> str:
+    return f"{path or 'the value'}: {message}"
+
+
+def broken_rule(message: str) -> Exception:
+    """What a validator of a model raises, so that `invalid_params` gives its message.
+
+    Args:
+        message: What is wrong and what to give instead; never anything of the input.
+    """
+    from pydantic_core import PydanticCustomError
+
+    return PydanticCustomError(_RULE, "{message}", {"message": message})
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -146,6 +165,8 @@ def _path(location: tuple[int | str, ...]) -> str:
             path += f".{part[:60]}" if path else part[:60]
     return path
 
+
+_RULE = "fleetprompt_rule"
 
 _PLAIN: dict[str, str] = {
     "missing": "is required",
@@ -190,6 +211,8 @@ def _plain(error: dict[str, Any]) -> str:
     kind = error["type"]
     if kind in _PLAIN:
         return _PLAIN[kind]
+    if kind == _RULE:
+        return str(error["msg"])
     if kind in _BOUNDS:
         text, bound = _BOUNDS[kind]
         return text.format(error.get("ctx", {}).get(bound, "its limit"))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError, model_validator
 
 from fleetprompt_protocol.errors import CODES, FleetPromptError, RequestError
-from fleetprompt_protocol.rpc_error import RPC_NUMBERS, from_rpc_error, to_rpc_error
+from fleetprompt_protocol.rpc_error import (
+    RPC_NUMBERS,
+    broken_rule,
+    from_rpc_error,
+    invalid_params,
+    to_rpc_error,
+)
 from fleetprompt_protocol.wire import dumps, loads
 
 values = st.recursive(
@@ -57,3 +66,22 @@ def test_an_error_of_another_kind_keeps_what_was_said() -> None:
 @given(values)
 def test_any_error_object_becomes_a_documented_error(error: object) -> None:
     assert from_rpc_error(error).code in CODES
+
+
+class _Pair(BaseModel):
+    a: int = 0
+    b: int = 0
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.a and self.b:
+            raise broken_rule("give either a or b")
+        return self
+
+
+def test_a_rule_about_several_fields_is_told_in_its_own_words() -> None:
+    with pytest.raises(ValidationError) as caught:
+        _Pair.model_validate({"a": 1, "b": 2})
+    error = invalid_params(caught.value)
+    assert error.message == "The parameters are not valid: give either a or b."
+    assert error.details == {"problems": [{"path": "", "message": "give either a or b"}]}

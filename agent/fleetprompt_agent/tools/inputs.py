@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fleetprompt_protocol.ids import ID_PATTERN
+from fleetprompt_protocol.rpc_error import broken_rule
 
 RunRef = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9._:-]*$")]
 """A run id, a unique prefix of one, or empty for the latest run."""
@@ -144,13 +145,13 @@ class ResumeRunInput(ToolInput):
         given = self.decisions
         if self.token is None:
             if given:
-                raise ValueError(f"`{given[0]}` decides a gate: give its token too")
+                raise broken_rule(f"`{given[0]}` decides a gate: give its token too")
             if self.run_id is None:
-                raise ValueError("give run_id, or token with a decision")
+                raise broken_rule("give run_id, or token with a decision")
         elif self.run_id is not None or self.from_step is not None:
-            raise ValueError("a token stands alone: leave out run_id and from_step")
+            raise broken_rule("a token stands alone: leave out run_id and from_step")
         elif len(given) != 1:
-            raise ValueError(
+            raise broken_rule(
                 "a token goes with exactly one of approve, response, retry, succeed_with, fail, "
                 "complete, skip"
             )
@@ -198,15 +199,20 @@ class PlaybookInput(ToolInput):
         needed = {"run": ("pipeline",), "resume": ("token", "approve")}[self.action]
         missing = [name for name in needed if getattr(self, name) is None]
         if missing:
-            raise ValueError(f"action {self.action} needs {' and '.join(missing)}")
+            raise broken_rule(f"action {self.action} needs {' and '.join(missing)}")
         allowed = {"run": {"pipeline", "args_json", "cwd", "timeout_ms", "max_output_bytes"}}
         others = self.model_fields_set - {"action", *needed} - allowed.get(self.action, set())
         if others:
             names = ", ".join(
                 type(self).model_fields[name].alias or name for name in sorted(others)
             )
-            raise ValueError(f"action {self.action} has no {names}")
+            raise broken_rule(f"action {self.action} has no {names}")
         return self
+
+
+Channel = Literal["stdout", "stderr", "json", "outputs", "output", "steps", "gates"]
+RUN_CHANNELS = ("outputs", "output", "steps", "gates")
+"""Fields of a run's result that are left out when they are long (`engine.fitting`)."""
 
 
 class GetOutputInput(ToolInput):
@@ -214,13 +220,29 @@ class GetOutputInput(ToolInput):
 
     run_id: RunRef = Field("", description="Id or unique prefix; empty: the latest run.")
     step_path: str = Field(
-        max_length=1024,
-        description="As in the run's steps: deploy, deploy[3]. Empty: the run's own outputs.",
+        "", max_length=1024, description="As in the run's steps: deploy, deploy[3]."
     )
-    channel: Literal["stdout", "stderr", "json"] | None = Field(None, description="Only this one.")
+    channel: Channel | None = Field(
+        None,
+        description="Only this one. stdout, stderr, json: of a step. Without a step, a field of "
+        "the run's result as JSON text: outputs, output, steps, gates.",
+    )
     attempt: int | None = Field(None, ge=0, description="The last one with output, if not given.")
     offset: int = Field(0, ge=0, description="From `next_offset`, in characters.")
     limit: int = Field(100_000, ge=1, le=400_000, description="Characters of each channel.")
+
+    @model_validator(mode="after")
+    def _channel_fits(self) -> Self:
+        if self.step_path:
+            if self.channel in RUN_CHANNELS:
+                raise broken_rule(f"{self.channel} is of the run: leave out step_path")
+        elif self.channel not in RUN_CHANNELS:
+            raise broken_rule(
+                "give step_path, or a channel of the run (outputs, output, steps, gates)"
+            )
+        elif self.attempt is not None:
+            raise broken_rule("attempt goes with step_path")
+        return self
 
 
 class ReplayRunInput(ToolInput):
@@ -259,5 +281,5 @@ class GetTimelineInput(ToolInput):
     @model_validator(mode="after")
     def _one_subject(self) -> Self:
         if (self.run_id is None) == (self.correlation_id is None):
-            raise ValueError("give either run_id or correlation_id")
+            raise broken_rule("give either run_id or correlation_id")
         return self
