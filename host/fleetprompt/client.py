@@ -6,6 +6,7 @@ async with fleetprompt.Client(root=".") as client:
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -377,8 +378,9 @@ class Client:
 
         Args:
             run_id: Its id, or a prefix that no other run has; empty for the latest run.
-            step_path: As the run's steps name it.
-            channel: `stdout`, `stderr` or `json`; all without it.
+            step_path: As the run's steps name it; empty for the run itself.
+            channel: `stdout`, `stderr` or `json`, all without it; of the run `outputs`, `output`,
+                `steps` or `gates`.
             attempt: The last one with output, if not given.
         """
         from fleetprompt.results import StepOutput
@@ -400,21 +402,6 @@ class Client:
 
         more = _as(StepOutput, await self._call("fp_get_output", given))
         return more.channels[channel]
-
-    async def with_outputs(self, result: RunResult) -> RunResult:
-        """The result with its outputs, also when they did not fit into one answer."""
-        if "outputs" not in result.left_out:
-            return result
-        output = await self.output(result.run_id, "", channel="json")
-        piece = output.channels["json"]
-        texts = [piece.text]
-        while piece.next_offset is not None:
-            piece = await self.next_output(output, "json", piece.next_offset)
-            texts.append(piece.text)
-        import json
-
-        left_out = {name: size for name, size in result.left_out.items() if name != "outputs"}
-        return result.model_copy(update={**json.loads("".join(texts)), "left_out": left_out})
 
     async def replay(self, run_id: str = "") -> ReplayResult:
         """Whether what a run's journal says follows from itself; empty for the latest run."""
@@ -466,9 +453,29 @@ class Client:
                 on_status(_as(StepStatus, chunk.get("data")))
 
         outcome = await self._outcome(tool, given, on_chunk if on_status is not None else None)
-        if isinstance(outcome.output, dict) and "run_id" in outcome.output:
-            return _as(RunResult, outcome.output)
+        output = outcome.output
+        if isinstance(output, dict) and "run_id" in output:
+            if isinstance(output.get("left_out"), dict):
+                output = await self._completed(output)
+            return _as(RunResult, output)
         raise _error_of(outcome)
+
+    async def _completed(self, result: dict[str, Json]) -> dict[str, Json]:
+        """The result of a run with everything that it left out because it would be too long."""
+        whole = {name: value for name, value in result.items() if name != "left_out"}
+        tokens = {gate["gate_id"]: gate["token"] for gate in result["gates"] if "token" in gate}
+        for name in result["left_out"]:
+            output = await self.output(result["run_id"], "", channel=name)
+            piece = output.channels[name]
+            texts = [piece.text]
+            while piece.next_offset is not None:
+                piece = await self.next_output(output, name, piece.next_offset)
+                texts.append(piece.text)
+            whole[name] = json.loads("".join(texts))
+        for gate in whole["gates"]:
+            if gate["gate_id"] in tokens:
+                gate["token"] = tokens[gate["gate_id"]]
+        return whole
 
     async def _pages(
         self,
@@ -480,15 +487,12 @@ class Client:
         most: int | None = None,
     ) -> tuple[ModelT, ...]:
         """The entries of a listing, page after page."""
-        found: Sequence[ModelT] = ()
+        found: list[ModelT] = []
         cursor: Json = None
         while True:
             answer = await self._call(tool, _set({**given, "cursor": cursor}))
             items = answer.get(field)
-            found = [
-                *found,
-                *(_as(model, item) for item in (items if isinstance(items, list) else ())),
-            ]
+            found += [_as(model, item) for item in (items if isinstance(items, list) else ())]
             cursor = answer.get("next_cursor")
             if cursor is None or (most is not None and len(found) >= most):
                 return tuple(found[:most])

@@ -56,7 +56,6 @@ async def drive(
             follower.run_id = run_id
             try:
                 followed = await follower.follow(begin)
-                result = await interrupts.guard(client.with_outputs(followed.result))
             except Left:
                 await client.abandon()
                 run = follower.run_id
@@ -70,8 +69,8 @@ async def drive(
     finally:
         if terminal is not None:
             terminal.close()
-    report_run(result, options)
-    return exit_code_of_run(result.status, denied=followed.is_denied)
+    report_run(followed.result, options)
+    return exit_code_of_run(followed.result.status, denied=followed.is_denied)
 
 
 def report_run(result: RunResult, options: argparse.Namespace) -> None:

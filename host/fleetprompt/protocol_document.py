@@ -367,7 +367,7 @@ def _tools() -> str:
         ]
         what, name = _cell(tool.description), f"[`{tool.name}`](#{tool.name})"
         lines.append(f"| {name} | {what} | {', '.join(marks) or '–'} |")
-    lines.append("")
+    lines += ["", _LONG_RESULTS]
     shared: dict[str, Json] = {}
     described_at: dict[str, str] = {}
     for tool in TOOLS.values():
@@ -385,6 +385,16 @@ def _tools() -> str:
     for name, schema in shared.items():
         lines += [f"### {name}", "", str(schema.get("description", "")), "", *_fields(schema)]
     return "\n".join(lines)
+
+
+_LONG_RESULTS = """\
+A run's result has at most about 1 MiB, less where the host takes shorter messages. What is too long
+for it is named under `left_out`, with its size in bytes: first items of loops that need nobody's
+attention (`metrics.steps` counts all steps by status), then `outputs` and `output`, which are null
+then, then items of gates. `fp_get_output` with the `run_id` and a `channel` of that name, and no
+`step_path`, gives each whole as JSON text, a page at a time. An event of a timeline names long
+fields of its data likewise.
+"""
 
 
 def _codes() -> str:

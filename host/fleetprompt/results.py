@@ -260,8 +260,6 @@ class RunResult(_Answer):
     started_at: str | None = None
     finished_at: str | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)
-    left_out: dict[str, int] = Field(default_factory=dict)
-    """What did not fit into the answer: bytes of `outputs`, number of `steps`."""
 
 
 class Cancellation(_Answer):

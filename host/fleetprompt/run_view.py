@@ -133,11 +133,7 @@ def step_table(result: RunResult, width: int, style: Style) -> list[str]:
     )
     is_interrupted = result.status == "interrupted"
     rows = [_step_row(row, is_interrupted, style) for row in step_rows(result.steps)]
-    lines = table_lines(columns, rows, width, style)
-    left_out = result.left_out.get("steps", 0)
-    if left_out:
-        lines += fold(f"{left_out:,} more steps, which do not fit into an answer.", width)
-    return lines
+    return table_lines(columns, rows, width, style)
 
 
 def _step_row(row: StepRow, is_interrupted: bool, style: Style) -> tuple[str | Cell, ...]:

@@ -197,3 +197,27 @@ def test_the_catalog_is_brought_up_to_date(
     assert (second["found"], second["removed"]) == (6, 1)
     missing = fleetprompt("index", "/nonexistent")
     assert (missing.returncode, "root.not_found" in missing.stderr) == (4, True)
+
+
+def test_a_large_output_is_printed_whole_and_many_steps_in_part(
+    repository: Path, fleetprompt: Command
+) -> None:
+    write = (repository / ".fleetprompt" / "workflows" / "long.yaml").write_text
+    write(
+        "inputs: {items: {type: array, items: {type: integer}, required: true}}\n"
+        "outputs: {text: $large.stdout}\n"
+        "steps:\n"
+        "  - id: large\n"
+        "    command: cli sh -c \"yes 'a line of text' | head -c 3000000\"\n"
+        "    max_output_bytes: 4000000\n"
+        "  - {id: work, for_each: inputs.items, tool: flow:noop}\n"
+    )
+    items = json.dumps(list(range(300)))
+    done = fleetprompt("run", "long", "--allow-side-effects", "--input", f"items={items}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ("a line of text\n" * 200_000)[:3_000_000]
+    assert re.search(r"work\[…\] +✓ succeeded +300 items", done.stderr)
+    shown = json.loads(fleetprompt("show", "--json").stdout)
+    assert shown["outputs"] == {"text": done.stdout}
+    assert len(shown["steps"]) == 302
+    assert "left_out" not in shown

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.agent import AGENT_ID
+from fleetprompt_agent.engine.fitting import RESULT_BYTES
 from fleetprompt_agent.tools.registry import TOOLS, Call, call_tool, find_tool
 from fleetprompt_protocol.errors import FleetPromptError, ProtocolError, RequestError
 from fleetprompt_protocol.ids import new_id
@@ -298,6 +299,7 @@ class RouterDialect:
             caller=_caller(envelope.caller),
             channel="host",
             intent=self._intent_of(envelope),
+            result_bytes=min(RESULT_BYTES, context.peer.max_send_bytes // 2),
         )
         if envelope.idempotency_key is not None and tool.name == "fp_run_workflow":
             given.setdefault("idempotency_key", envelope.idempotency_key)

@@ -267,6 +267,8 @@ async def resume_interrupted(agent: Agent) -> None:
     while rows := engine.journal.list_runs(engine.project, limit=50, before=before):
         for row in rows:
             before = (row.created_ms, row.run_id)
+            if engine.journal.ending(row.run_id) is not None:
+                continue
             asker = Asker(new_id(), row.correlation_id, None, "system", "auto-resume")
             with suppress(OperatorError):  # a run that cannot be read is listed as such
                 await engine.resume(row.run_id, asker, None, 0)

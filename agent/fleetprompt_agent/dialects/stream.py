@@ -74,19 +74,17 @@ class CallStream:
         status = result.get("status")
         if "run_id" not in result or status not in _STATES:
             return
-        left_out = result.get("left_out", {}).get("steps", 0)
+        counts: dict[str, int] = result["metrics"]["steps"]
         data = {
             "text": f"run: {status}",
             "run_id": result["run_id"],
             "step_path": None,
             "step_id": None,
             "state": _STATES[status],
-            "completed": left_out
-            + sum(
-                step["status"] in ("succeeded", "failed", "skipped", "canceled")
-                for step in result["steps"]
+            "completed": sum(
+                counts.get(ended, 0) for ended in ("succeeded", "failed", "skipped", "canceled")
             ),
-            "total": left_out + len(result["steps"]),
+            "total": sum(counts.values()),
         }
         if "error" in result:
             data["error"] = result["error"]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleetprompt_agent.engine.core.events import Event
+    from fleetprompt_agent.engine.core.state import RunEnd
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x464C5054
@@ -79,6 +80,16 @@ _INSERT_AS_OWNER = (
 )
 """One event, if the lease is held: a statement less than asking first (measured: 7 µs of 54)."""
 _SELECT_EVENTS = f"SELECT {_EVENT_COLUMNS} FROM events WHERE run_id = ? AND seq > ? ORDER BY seq"  # noqa: S608 (constants)
+_SELECT_PAGE = f"SELECT run_id, {_EVENT_COLUMNS} FROM events WHERE (run_id, seq) IN"  # noqa: S608 (constants)
+_OF_ONE = "(SELECT run_id, seq FROM events WHERE run_id = ? ORDER BY seq LIMIT ? OFFSET ?)"
+_OF_SEVERAL = (
+    "(SELECT run_id, seq FROM events WHERE run_id IN (SELECT value FROM json_each(?))"
+    " ORDER BY at, run_id, seq LIMIT ? OFFSET ?)"
+)
+_SELECT_ENDING = (
+    "SELECT type, at FROM events WHERE run_id = ? AND type IN"
+    " ('run.succeeded', 'run.failed', 'run.canceled', 'run.reopened') ORDER BY seq DESC LIMIT 1"
+)
 _SELECT_RUNS = "SELECT run_id, project, workflow_id, correlation_id, created_ms FROM runs"
 
 
@@ -264,8 +275,23 @@ class Journal:
 
     def load(self, run_id: str, after: int = 0) -> list[Event]:
         """See `journal_port.EventStore`."""
+        rows = self._read_events(_SELECT_EVENTS, (run_id, after), run_id)
+        return [from_row(run_id, row, self._artifacts.content) for row in rows]
+
+    def load_page(self, run_ids: list[str], skip: int, limit: int) -> list[tuple[str, Event]]:
+        """See `journal_port.EventStore`."""
+        if len(run_ids) == 1:
+            sql = f"{_SELECT_PAGE} {_OF_ONE} ORDER BY seq"
+            rows = self._read_events(sql, (run_ids[0], limit, skip), run_ids[0])
+        else:
+            sql = f"{_SELECT_PAGE} {_OF_SEVERAL} ORDER BY at, run_id, seq"
+            rows = self._read_events(sql, (json.dumps(run_ids), limit, skip), run_ids[0])
+        content = self._artifacts.content
+        return [(row[0], from_row(row[0], row[1:], content)) for row in rows]
+
+    def _read_events(self, sql: str, values: tuple[Any, ...], run_id: str) -> list[tuple[Any, ...]]:
         try:
-            rows = self._db.execute(_SELECT_EVENTS, (run_id, after)).fetchall()
+            return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             if "UTF-8" not in str(error):
                 raise self._error(error) from error
@@ -274,7 +300,13 @@ class Journal:
                 f"The events of run {run_id} cannot be read: {error}. Other runs are not affected.",
                 details={"run_id": run_id},
             ) from error
-        return [from_row(run_id, row, self._artifacts.content) for row in rows]
+
+    def ending(self, run_id: str) -> tuple[RunEnd, int] | None:
+        """See `journal_port.EventStore`."""
+        rows = self._read(_SELECT_ENDING, (run_id,))
+        if not rows or rows[0][0] == "run.reopened":
+            return None
+        return rows[0][0].removeprefix("run."), rows[0][1]
 
     def get_run(self, run_id: str) -> RunRow | None:
         """See `journal_port.RunIndex`."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from fleetprompt_agent.engine.core.events import Event
+    from fleetprompt_agent.engine.core.state import RunEnd
     from fleetprompt_agent.engine.owner import Owner
 
 LEASE_S = 20.0
@@ -85,6 +86,20 @@ class EventStore(Protocol):
 
         Raises:
             JournalError: `journal.corrupt`, naming the run and the event.
+        """
+        ...
+
+    def load_page(self, run_ids: list[str], skip: int, limit: int) -> list[tuple[str, Event]]:
+        """Some events of these runs with their run's id, in the order in which they happened.
+
+        Of one run that is its own order; of several, the order of the clock.
+        """
+        ...
+
+    def ending(self, run_id: str) -> tuple[RunEnd, int] | None:
+        """How and when (epoch milliseconds) the run ended, without reading all of its events.
+
+        None for a run that goes on, was reopened, or does not exist.
         """
         ...
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fleetprompt_agent.engine.bounded_result import bounded
 from fleetprompt_agent.engine.core.events import GateOpened, RunCreated, to_columns
-from fleetprompt_agent.engine.large_output import set_apart
+from fleetprompt_agent.engine.fitting import fit_gate
 
 if TYPE_CHECKING:
     from fleetprompt_agent.engine.active import Progress
@@ -49,6 +48,7 @@ def run_result(snapshot: Snapshot, *, request_id: str) -> dict[str, Json]:
             "active_ms": state.active_ms,
             "events": state.seq,
             "attempts": sum(step.attempt for step in state.steps.values()),
+            "steps": dict(Counter(shown_status(state, step) for step in state.steps.values())),
         },
         "meta": {
             "request_id": request_id,
@@ -66,7 +66,7 @@ def run_result(snapshot: Snapshot, *, request_id: str) -> dict[str, Json]:
         result["error"] = error
     if snapshot.note is not None:
         result["note"] = snapshot.note
-    return bounded(result)
+    return result
 
 
 def _canceled_error(state: RunState) -> Json:
@@ -175,7 +175,7 @@ def status_data(state: RunState, event: Event, progress: Progress) -> dict[str, 
     if error is not None:
         data["error"] = error
     if isinstance(body, GateOpened):
-        data["gate"] = gate_summary(state.gates[body.gate_id], None)
+        data["gate"] = fit_gate(gate_summary(state.gates[body.gate_id], None))
     return data
 
 
@@ -184,15 +184,14 @@ _HIDDEN = {"plan", "token_hash"}
 
 
 def timeline_entry(event: Event) -> dict[str, Json]:
-    """One event of a timeline; of long output, `data.apart` has digest and size."""
+    """One event of a timeline."""
     type_, step_path, attempt, data = to_columns(event.body)
     entry: dict[str, Json] = {"seq": event.seq, "at": instant(event.at_ms), "type": type_}
     if step_path is not None:
         entry["step_path"] = step_path
     if attempt is not None:
         entry["attempt"] = attempt
-    shown = {key: value for key, value in data.items() if key not in _HIDDEN}
-    entry["data"] = set_apart(shown, lambda content: hashlib.sha256(content).hexdigest())
+    entry["data"] = {key: value for key, value in data.items() if key not in _HIDDEN}
     entry.update(
         event_id=event.event_id,
         request_id=event.request_id,

@@ -70,6 +70,7 @@ async def prune(
             before = (row.created_ms, row.run_id)
             if row.created_ms > limit_ms and left <= max_bytes:
                 continue  # too young, and there is room
+            await asyncio.sleep(0)  # others are answered in between
             try:
                 ended_ms = _ended_ms(engine, row.run_id)
             except JournalError as error:
@@ -80,7 +81,6 @@ async def prune(
                 continue
             if ended_ms is not None:
                 ended.append(EndedRun(row, ended_ms, sizes.get(row.run_id, 0)))
-        await asyncio.sleep(0)  # others are answered in between
     ended.sort(key=lambda run: (run.ended_ms, run.row.run_id))
     gone = 0
     for run in ended:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fleetprompt_agent.engine.active import ActiveRun
     from fleetprompt_agent.engine.core.state import RunState
     from fleetprompt_agent.engine.groups import ConcurrencyGroups
-    from fleetprompt_agent.engine.journal_port import JournalPort
+    from fleetprompt_agent.engine.journal_port import JournalPort, RunRow
     from fleetprompt_agent.engine.owner import Owner
 
 
@@ -60,6 +60,8 @@ class Snapshots:
         self._owner = owner
         self._active = active
         self._groups = groups
+        self._last_read: RunState | None = None
+        """Whoever looks at a run often looks again: only what came since is read then."""
 
     def find(self, prefix: str) -> str:
         """The id of the only run that begins so; the latest run for an empty prefix.
@@ -86,10 +88,14 @@ class Snapshots:
             RequestError: `run.not_found`, also for the runs of other projects.
             JournalError: `journal.corrupt`, `journal.version`.
         """
+        self._row(run_id)
+        return fold(run_id, self._journal.load(run_id))
+
+    def _row(self, run_id: str) -> RunRow:
         row = self._journal.get_run(run_id)
         if row is None or row.project != self._project:
             raise _not_found(run_id)
-        return fold(run_id, self._journal.load(run_id))
+        return row
 
     def state(self, run_id: str) -> RunState:
         """The run's state; raises as `load` does."""
@@ -101,7 +107,12 @@ class Snapshots:
         run = self._active.get(run_id)
         if run is not None:
             return self.of(run.state, self._status(run.state, is_driven=True))
-        return self.of(*self.read(run_id))
+        row, known, self._last_read = self._row(run_id), self._last_read, None
+        # A run that was forgotten may have left its id to a younger one.
+        if known is not None and (known.run_id, known.created_ms) != (run_id, row.created_ms):
+            known = None
+        self._last_read, status = self.read(run_id, known)
+        return self.of(self._last_read, status)
 
     def of(self, state: RunState, status: str, tokens: Mapping[str, str] | None = None) -> Snapshot:
         """The snapshot of a run whose state and status are known."""

@@ -240,7 +240,7 @@ class GetOutputInput(ToolInput):
             raise broken_rule(
                 "give step_path, or a channel of the run (outputs, output, steps, gates)"
             )
-        elif self.attempt is not None:
+        elif self.attempt:
             raise broken_rule("attempt goes with step_path")
         return self
 

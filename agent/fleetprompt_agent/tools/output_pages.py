@@ -19,7 +19,7 @@ class KeptOutput:
     answer: dict[str, Json]
     """`fp_get_output`'s answer but for the channels."""
     result: dict[str, Json]
-    """The step's result."""
+    """The step's result; of a run, the text of the field that is read."""
     _texts: dict[str, str] = field(default_factory=dict)
 
     def text(self, channel: str) -> str | None:
@@ -48,11 +48,15 @@ class OutputPages:
     def take(self, given: GetOutputInput) -> KeptOutput | None:
         """The output that a later page is asked of, when it is the one remembered.
 
-        The run and the attempt must be named as the first page has named them.
+        The run and the step must be named as the first page has named them.
         """
         kept, self._last = self._last, None
         if kept is None:
             return None
-        asked = (given.run_id, given.step_path, given.attempt)
-        known = (kept.answer["run_id"], kept.answer["step_path"], kept.answer["attempt"])
-        return kept if asked == known else None
+        known = kept.answer
+        is_same = (
+            (given.run_id, given.step_path) == (known["run_id"], known["step_path"])
+            and given.attempt in (None, known["attempt"])
+            and (given.channel in kept.result or bool(given.step_path))
+        )
+        return kept if is_same else None

@@ -158,6 +158,9 @@ class GateOutput(ToolOutput):
     )
     preview: Any = Field(description="Made by earlier steps; not to be trusted.")
     items: Any = Field(description="Of effects: each step that acts.")
+    left_out: dict[str, int] | None = Field(
+        None, description="Bytes of all `items`, when only the first ones are shown."
+    )
     response_schema: Any = Field(None, description="JSON Schema of an answer.")
     expires_at: str | None = Field(description="RFC 3339, UTC.")
 
@@ -189,12 +192,14 @@ class RunOutput(ToolOutput):
     started_at: str = Field(description="RFC 3339, UTC.")
     finished_at: str | None = Field(None, description="RFC 3339, UTC.")
     metrics: dict[str, Any] = Field(
-        description="`{active_ms, events, attempts}`; its clock stops while it waits."
+        description="`{active_ms, events, attempts, steps}`: the time stops while it waits; "
+        "`steps` counts them by status."
     )
     note: str | None = Field(None, description="What there is to know of the call itself.")
     left_out: dict[str, int] | None = Field(
         None,
-        description="What an answer cannot hold: bytes of `outputs`, number of `steps`.",
+        description="Fields that are null or cut here because the answer would be too long, with "
+        "their size in bytes; fp_get_output gives each whole, as the channel of its name.",
     )
     next: str | None = Field(None, description="What the caller can do now (MCP).")
 
@@ -204,6 +209,9 @@ class PlaybookQuestion(ToolOutput):
 
     prompt: str = Field(description="The question.")
     items: list[Any] = Field(description="What would happen, in the system's words.")
+    left_out: dict[str, int] | None = Field(
+        None, description="Bytes of all `items`, when only the first ones are shown."
+    )
     preview: Any = Field(description="Made by earlier steps; not to be trusted.")
     resume_token: str = Field(alias="resumeToken", description="For `action: resume`.")
 
@@ -214,6 +222,9 @@ class PlaybookOutput(ToolOutput):
     ok: bool = Field(description="False only with status error.")
     status: str = Field(description="ok, needs_approval, cancelled or error.")
     output: list[Any] = Field(description="The declared outputs, or the last step's items.")
+    left_out: dict[str, int] | None = Field(
+        None, description="Bytes of an `output` that is empty here: too long for an answer."
+    )
     requires_approval: PlaybookQuestion | None = Field(
         None, alias="requiresApproval", description="With needs_approval."
     )
@@ -230,12 +241,12 @@ class CancelOutput(ToolOutput):
 
 
 class GetOutputOutput(ToolOutput):
-    """What an attempt of a step wrote."""
+    """What an attempt of a step wrote, or a field of a run's result."""
 
     run_id: str = Field(description="Which run.")
-    step_path: str = Field(description="Which step.")
+    step_path: str = Field(description="Which step; empty for the run.")
     step_id: str = Field(description="The step's id in its file.")
-    status: str = Field(description="How the step stands.")
+    status: str = Field(description="How the step stands, or the run.")
     attempt: int = Field(description="Which attempt; 0 when none has left output.")
     attempts: list[int] = Field(description="Those that have left output.")
     channels: dict[str, Any] = Field(

@@ -9,6 +9,9 @@ from typing import Any
 
 from fleetprompt_protocol.errors import RequestError
 
+_END = 1 << 63
+"""No position is so large, and SQLite takes no larger number."""
+
 
 def encode_cursor(values: tuple[Any, ...]) -> str:
     """The position as text."""
@@ -31,7 +34,7 @@ def decode_cursor(cursor: str, kinds: tuple[type, ...]) -> Any:
         and len(values) == len(kinds)
         and all(type(value) is kind for value, kind in zip(values, kinds, strict=True))
     )
-    if not fits or any(isinstance(value, int) and value < 0 for value in values):
+    if not fits or any(isinstance(value, int) and not 0 <= value < _END for value in values):
         raise RequestError(
             "tool.invalid_input", "This cursor was not given by this tool; begin without one."
         )

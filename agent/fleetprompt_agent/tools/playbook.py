@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fleetprompt_agent.engine import tokens
 from fleetprompt_agent.engine.core import rendering
 from fleetprompt_agent.engine.custody import NewRun
+from fleetprompt_agent.engine.fitting import RESULT_BYTES, fit_gate
 from fleetprompt_agent.engine.requests import DECISIONS, Decide
 from fleetprompt_agent.tools.run_calls import (
     asker_of,
@@ -24,7 +25,7 @@ from fleetprompt_agent.tools.run_calls import (
     seconds,
 )
 from fleetprompt_protocol.errors import FleetPromptError, ProtocolError, RequestError, WorkflowError
-from fleetprompt_protocol.wire import loads
+from fleetprompt_protocol.wire import dumps, loads
 
 if TYPE_CHECKING:
     from fleetprompt_agent.engine.core.events import Decision
@@ -218,7 +219,7 @@ async def _envelope(call: Call, snapshot: Snapshot) -> dict[str, Json]:
     state = snapshot.state
     match snapshot.status:
         case "succeeded":
-            return _said("ok", state.run_id, _output(state))
+            return _fitted(_said("ok", state.run_id, _output(state)))
         case "canceled":
             return _said("cancelled", state.run_id, [])
         case "waiting":
@@ -226,9 +227,10 @@ async def _envelope(call: Call, snapshot: Snapshot) -> dict[str, Json]:
         case "failed":
             error = state.error or {}
             told = {"code": error.get("code"), "message": error.get("message")}
-            return _error(told, state.run_id, _output(state))
+            return _fitted(_error(told, state.run_id, _output(state)))
     message = f"Run {state.run_id} is {snapshot.status}; fp_resume_run continues it."
-    return _error({"code": "step.interrupted", "message": message}, state.run_id, _output(state))
+    told = {"code": "step.interrupted", "message": message}
+    return _fitted(_error(told, state.run_id, _output(state)))
 
 
 def _said(status: str, run_id: str, output: list[Json]) -> dict[str, Json]:
@@ -245,6 +247,14 @@ def _error(
         "error": told,
         "runId": run_id,
     }
+
+
+def _fitted(envelope: dict[str, Json]) -> dict[str, Json]:
+    """The envelope, without an output that is too long for an answer."""
+    size = len(dumps(envelope["output"]))
+    if size <= RESULT_BYTES:
+        return envelope
+    return {**envelope, "output": [], "left_out": {"output": size}}
 
 
 def _output(state: RunState) -> list[Json]:
@@ -267,13 +277,14 @@ async def _question(call: Call, snapshot: Snapshot) -> dict[str, Json]:
     if not known:
         return await _envelope(call, call.agent.engine.get(snapshot.state.run_id))
     gate = known[0]
-    envelope = _said("needs_approval", snapshot.state.run_id, [])
-    envelope["requiresApproval"] = {
+    question: dict[str, Json] = {
         "prompt": gate.prompt or _prompt(gate),
         "items": _items(gate),
         "preview": gate.preview,
         "resumeToken": snapshot.tokens[gate.gate_id],
     }
+    envelope = _said("needs_approval", snapshot.state.run_id, [])
+    envelope["requiresApproval"] = fit_gate(question, RESULT_BYTES)
     return envelope
 
 

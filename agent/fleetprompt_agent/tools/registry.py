@@ -5,11 +5,12 @@ Importing this costs nothing heavy: a tool's models and handler are imported at 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from fleetprompt_agent.engine.fitting import RESULT_BYTES
 from fleetprompt_protocol.errors import RequestError
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Call:
     """Registers what to do when the call is cancelled."""
     cancel_reason: str = "the call was cancelled"
     """Why, in the words of who cancels."""
-    extra: dict[str, Json] = field(default_factory=dict)
+    result_bytes: int = RESULT_BYTES
+    """About how long a run's result may be; see `engine.fitting`."""
 
 
 class Tool(NamedTuple):
@@ -223,7 +225,8 @@ TOOLS: dict[str, Tool] = {
         ),
         Tool(
             "fp_get_output",
-            "Show what a step of a run wrote: stdout, stderr, or its value; or the run's outputs.",
+            "Show what a step of a run wrote (stdout, stderr, or its value), or in full what "
+            "the result of a run left out.",
             "replays",
             "GetOutputInput",
             read_only=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.engine.core.apply import fold
@@ -16,6 +17,7 @@ from fleetprompt_agent.engine.core.events import (
 from fleetprompt_agent.engine.projection import run_result, shown_status
 from fleetprompt_agent.engine.snapshots import Snapshot
 from fleetprompt_agent.language.plan import canonical_json
+from fleetprompt_agent.tools.inputs import RUN_CHANNELS
 from fleetprompt_agent.tools.output_pages import KeptOutput
 from fleetprompt_protocol.errors import RequestError
 
@@ -33,7 +35,7 @@ _CHANNELS = ("stdout", "stderr", "json")
 
 
 async def fp_get_output(call: Call, given: GetOutputInput) -> dict[str, Json]:
-    """What an attempt of a step wrote, as far as it was kept; or what the run gives."""
+    """What an attempt of a step wrote, as far as it was kept; or a field of the run's result."""
     wanted = _CHANNELS if given.channel is None else (given.channel,)
     pages = call.agent.output_pages
     found = pages.take(given) if given.offset else None
@@ -60,10 +62,10 @@ def _kept_output(call: Call, given: GetOutputInput) -> KeptOutput:
     """
     engine = call.agent.engine
     run_id = engine.find(given.run_id)
+    if given.channel in RUN_CHANNELS:
+        return _field_of_run(engine.get(run_id), given.channel)
     events = engine.journal.load(run_id)
     state = fold(run_id, events)
-    if not given.step_path:
-        return _run_output(state)
     step = _step(state, given.step_path)
     attempts = _results(events, step.path)
     attempt = given.attempt if given.attempt is not None else max(attempts, default=0)
@@ -85,18 +87,18 @@ def _kept_output(call: Call, given: GetOutputInput) -> KeptOutput:
     return KeptOutput(answer, attempts.get(attempt, {}))
 
 
-def _run_output(state: RunState) -> KeptOutput:
-    """The run's own outputs, as the JSON of `{outputs, output}`."""
+def _field_of_run(snapshot: Snapshot, name: str) -> KeptOutput:
+    """A field of the run's result, as JSON text."""
+    result = run_result(snapshot, request_id="")
     answer: dict[str, Json] = {
-        "run_id": state.run_id,
+        "run_id": result["run_id"],
         "step_path": "",
         "step_id": "",
-        "status": _status(state),
+        "status": result["status"],
         "attempt": 0,
         "attempts": [],
     }
-    given = {"outputs": state.outputs, "output": state.output}
-    return KeptOutput(answer, {"json": given} if state.ended == "succeeded" else {})
+    return KeptOutput(answer, {name: json.dumps(result[name], ensure_ascii=False)})
 
 
 def _step(state: RunState, reference: str) -> StepState:

@@ -101,7 +101,7 @@ async def _prune(options: argparse.Namespace, older: float | None, most: int | N
 
 async def _show(options: argparse.Namespace) -> int:
     async with connected(options) as client:
-        result = await client.with_outputs(await client.get(options.run))
+        result = await client.get(options.run)
     from fleetprompt.driving import without_tokens
     from fleetprompt.run_view import whole_run_lines
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fleetprompt_testing.memory_journal import MemoryJournal, MemoryStore
 
-from fleetprompt_agent.engine.core.events import Event, LeaseTaken, StepSucceeded
+from fleetprompt_agent.engine.core.events import (
+    Event,
+    LeaseTaken,
+    RunFailed,
+    RunReopened,
+    RunSucceeded,
+    StepSucceeded,
+)
 from fleetprompt_agent.engine.journal import Journal
 from fleetprompt_agent.engine.journal_port import PRUNED, RunRow
 from fleetprompt_agent.engine.owner import Owner
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from fleetprompt_agent.engine.core.events import Body
     from fleetprompt_agent.engine.journal_port import JournalPort
 
 ME = Owner.of_this_process()
@@ -384,3 +392,31 @@ def test_a_writer_who_finds_another_is_told_so(opener: Callable[..., JournalPort
     assert (refused.value.code, refused.value.retryable) == ("journal.busy", True)
     made(other, "q")
     assert seqs(one) == [1, 2]
+
+
+def test_how_a_run_ended_is_told_until_it_is_reopened(journal: JournalPort) -> None:
+    epoch = made(journal)
+    assert journal.ending("r") is None
+    assert journal.ending("nobody") is None
+    steps: list[tuple[Body, tuple[str, int] | None]] = [
+        (RunFailed({"code": "x"}), ("failed", 1002)),
+        (RunReopened("a"), None),
+        (RunSucceeded({}, None), ("succeeded", 1004)),
+        (LeaseTaken("o", 3), ("succeeded", 1004)),
+    ]
+    for seq, (body, ending) in enumerate(steps, 2):
+        with journal.transaction():
+            journal.append("r", epoch, [event(seq, body=body)])
+        assert journal.ending("r") == ending
+
+
+def test_pages_of_one_run_and_of_several_come_in_order(journal: JournalPort) -> None:
+    for run_id in ("a", "b"):
+        epoch = made(journal, run_id)
+        with journal.transaction():
+            journal.append(run_id, epoch, [event(seq) for seq in range(2, 5)])
+    assert [(who, item.seq) for who, item in journal.load_page(["b"], 1, 2)] == [("b", 2), ("b", 3)]
+    both = [(who, item.seq) for who, item in journal.load_page(["b", "a"], 0, 9)]
+    assert both == [(who, seq) for seq in range(1, 5) for who in ("a", "b")]
+    assert [(who, item.seq) for who, item in journal.load_page(["b", "a"], 3, 2)] == both[3:5]
+    assert journal.load_page(["a"], 9, 2) == []

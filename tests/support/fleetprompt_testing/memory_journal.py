@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fleetprompt_agent.engine.core.events import Event
+    from fleetprompt_agent.engine.core.state import RunEnd
     from fleetprompt_agent.engine.owner import Owner
 
 
@@ -104,6 +105,25 @@ class MemoryJournal:
     def load(self, run_id: str, after: int = 0) -> list[Event]:
         rows = self._data.events.get(run_id, {})
         return [from_row(run_id, rows[seq]) for seq in sorted(rows) if seq > after]
+
+    def load_page(self, run_ids: list[str], skip: int, limit: int) -> list[tuple[str, Event]]:
+        events = [(run_id, event) for run_id in run_ids for event in self.load(run_id)]
+        if len(run_ids) > 1:
+            events.sort(key=lambda pair: (pair[1].at_ms, pair[0], pair[1].seq))
+        return events[skip : skip + limit]
+
+    def ending(self, run_id: str) -> tuple[RunEnd, int] | None:
+        for event in reversed(self.load(run_id)):
+            match event.body.type:
+                case "run.succeeded":
+                    return "succeeded", event.at_ms
+                case "run.failed":
+                    return "failed", event.at_ms
+                case "run.canceled":
+                    return "canceled", event.at_ms
+                case "run.reopened":
+                    return None
+        return None
 
     def get_run(self, run_id: str) -> RunRow | None:
         return self._data.runs.get(run_id)

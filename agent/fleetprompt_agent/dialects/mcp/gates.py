@@ -66,6 +66,8 @@ class Answer(NamedTuple):
 def question_of(run: dict[str, Json], gate: dict[str, Json]) -> Question | None:
     """The form for an open gate of a run's result; None when only a terminal will do."""
     kind: GateKind = gate["kind"]
+    if "left_out" in gate:
+        return None  # nobody decides about items that are not shown
     if kind == "ask":
         schema = _ask_form(gate.get("response_schema"))
     elif kind in _CHOICES:

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from fleetprompt_agent.dialects.mcp.caller import META_PREFIX
+from fleetprompt_agent.engine.fitting import fit_run
 from fleetprompt_protocol.redaction import escape_controls
 from fleetprompt_protocol.wire import dumps
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from fleetprompt_protocol.ids import Correlation
 
 Json = Any
+
+RUN_BYTES = 64 * 1024
+"""Of a run's result: some 20,000 tokens, which clients still hand to their model."""
 
 _AUTHORITY = ("intent", "channel", "token", "token_hash")
 """Fields of journal events that are about who may decide: nothing that a model has use for."""
@@ -69,7 +73,10 @@ def without_authority(output: dict[str, Json], root: Path, *, may_elicit: bool) 
         shown["gates"] = [
             {key: value for key, value in gate.items() if key != "token"} for gate in shown["gates"]
         ]
-        following = _next(shown, root, may_elicit=may_elicit)
+        shown = fit_run(shown, RUN_BYTES)
+        following = _next(output, root, may_elicit=may_elicit)
+        if "left_out" in shown:
+            following = f"{following or ''} {_left_out(shown, root)}".lstrip()
         if following is not None:
             shown["next"] = following
     if isinstance(shown.get("events"), list):
@@ -125,6 +132,12 @@ def _next(run: dict[str, Json], root: Path, *, may_elicit: bool) -> str | None:
         f"{asked} If your client can show forms, fp_resume_run with run_id {run_id} asks the "
         "person again."
     )
+
+
+def _left_out(run: dict[str, Json], root: Path) -> str:
+    names = ", ".join(run["left_out"])
+    command = f"fleetprompt show {run['run_id']} --root {shlex.quote(str(root))} --json"
+    return f"Too long to be shown here whole: {names}. This command shows all of it: {command}."
 
 
 def _judgement_wanted(run_id: str, gates: list[dict[str, Json]]) -> str:
