@@ -160,10 +160,11 @@ def open_catalog_file(
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         connection = _connect(path, wait_s)
-        if _reason_to_replace(connection) is None and _version(connection) == len(MIGRATIONS):
-            _configure(connection)
-            _make_prompt(connection)
-            return connection, []
+        with _closed_on_error(connection):
+            if _reason_to_replace(connection) is None and _version(connection) == len(MIGRATIONS):
+                _configure(connection)
+                _make_prompt(connection)
+                return connection, []
         connection.close()
         return _open_locked(path, None)
     except (OSError, sqlite3.Error) as error:
@@ -184,17 +185,27 @@ def replace_catalog_file(path: Path, reason: str) -> tuple[sqlite3.Connection, l
 def _open_locked(path: Path, reason: str | None) -> tuple[sqlite3.Connection, list[str]]:
     with _locked(path):
         connection = _connect(path)
-        found = _reason_to_replace(connection, thorough=reason is not None)
-        if found is None:
-            notices = []
-        else:
+        with _closed_on_error(connection):
+            found = _reason_to_replace(connection, thorough=reason is not None)
+        notices = []
+        if found is not None:
             connection.close()
             notices = [set_aside(path, reason or found)]
             connection = _connect(path)
-        _configure(connection)
-        _migrate(connection)
-        _make_prompt(connection)
+        with _closed_on_error(connection):
+            _configure(connection)
+            _migrate(connection)
+            _make_prompt(connection)
         return connection, notices
+
+
+@contextmanager
+def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def set_aside(path: Path, reason: str) -> str:
