@@ -34,7 +34,7 @@ def test_text_is_folded_at_spaces() -> None:
     assert fold("  indented text", 9) == ["  indente", "d text"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(printable, st.integers(2, 30))
 def test_nothing_clipped_or_folded_is_wider_than_asked(text: str, width: int) -> None:
     assert cell_width(clip(text, width)) <= width

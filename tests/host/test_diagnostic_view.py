@@ -88,7 +88,7 @@ def test_an_error_with_a_place_points_at_it() -> None:
     assert lines[1:4] == ["  at a.yaml:1:2", "  1 │ abc", "    │  ^"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=200), st.integers(-5, 250), st.integers(-5, 250) | st.none())
 def test_any_text_and_place_give_two_lines_that_fit(
     text: str, column: int, end_column: int | None

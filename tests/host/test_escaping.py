@@ -21,7 +21,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(json_values)
 def test_a_value_that_is_shown_has_no_control_characters_anywhere(value: Any) -> None:
     def check(item: Any) -> None:

@@ -67,7 +67,7 @@ schemas = (
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(schemas, st.text(max_size=10))
 def test_any_schema_can_be_shown_and_any_text_typed(schema: Any, text: str) -> None:
     assert all(cell_width(line) <= 60 for line in schema_lines(schema, 60))

@@ -106,7 +106,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(json_values, json_values, st.lists(json_values, max_size=4))
 def test_any_gate_can_be_shown_in_sixty_columns(action: Any, preview: Any, items: Any) -> None:
     gate = shown(approval(action=action, preview=preview, items=items).to_json())

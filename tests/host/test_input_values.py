@@ -106,7 +106,7 @@ def test_a_file_that_is_missing_or_too_large_is_an_error(tmp_path: Path) -> None
     assert caught.value.code == "inputs.too_large"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.text(max_size=40),
     st.sampled_from(["integer", "number", "boolean", "array", "object", "null", "string", "odd"]),

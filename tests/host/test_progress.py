@@ -53,7 +53,7 @@ def test_active_steps_stay_in_view_when_not_all_fit() -> None:
     assert lines[-1].startswith("✓ step49")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(

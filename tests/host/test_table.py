@@ -39,7 +39,7 @@ def test_colours_take_no_room() -> None:
     assert coloured[1] == plain[1].replace("failed", "\x1b[31mfailed\x1b[0m")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(*[st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=90)] * 3),

@@ -135,7 +135,7 @@ def test_nothing_that_is_typed_is_an_operator(catalog: Catalog, words: str) -> N
 
 
 @given(st.text(max_size=30), st.none() | st.text(max_size=10))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_text_may_be_searched(words: str, tool: str | None) -> None:
     with Catalog(Path(os.environ["SEARCHED_CATALOG"])) as catalog:
         catalog.search(words, tool=tool)

@@ -285,7 +285,7 @@ def test_the_seed_example_composes() -> None:
 
 
 @given(JSON_MAPS, st.sampled_from([None, 0, 2]), st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_json_gives_what_the_standard_library_gives(
     value: dict[str, Any], indent: int | None, ascii_only: bool
 ) -> None:
@@ -305,7 +305,7 @@ def flat(value: Any) -> list[Any]:
 
 
 @given(st.text('{}[]",:\\ \n\t0123456789eE+-.truefalsnNI\u00e9\x00/*', max_size=40))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_json_text_is_accepted_exactly_when_the_standard_library_accepts_it(text: str) -> None:
     # Beyond the standard library we refuse: a root that is no map, duplicates, constants, overflow.
     seen: list[str] = []
@@ -332,7 +332,7 @@ def test_any_json_text_is_accepted_exactly_when_the_standard_library_accepts_it(
 
 
 @given(JSON_MAPS, st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_yaml_gives_back_what_was_dumped(value: dict[str, Any], flow: bool) -> None:
     # PyYAML writes YAML 1.1, where `0E0` is text; what it writes is else the same in 1.2.
     texts = [leaf for leaf in flat(value) if isinstance(leaf, str)]
@@ -342,7 +342,7 @@ def test_yaml_gives_back_what_was_dumped(value: dict[str, Any], flow: bool) -> N
 
 
 @given(st.binary(max_size=200), st.sampled_from(["yaml", "json"]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_bytes_give_a_tree_or_findings(data: bytes, format: Format) -> None:  # noqa: A002
     check_either(data, format)
 
@@ -353,7 +353,7 @@ YAML_PIECES = st.lists(st.sampled_from([*SIGNS, *MARKS, "|\n", ">\n"]), max_size
 
 
 @given(YAML_PIECES)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_yaml_like_text_gives_a_tree_or_findings(text: str) -> None:
     check_either(text.encode(), "yaml")
 

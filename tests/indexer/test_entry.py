@@ -166,14 +166,14 @@ def test_control_and_direction_characters_are_escaped() -> None:
     ),
     st.text(max_size=20),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_what_would_be_redacted_is_redacted(secret: str, around: str) -> None:
     text = " ".join(f"{around} {secret} {around}".split())
     assert display(text, 10_000) == display(redact_text(text), 10_000)
 
 
 @given(st.text(max_size=300), st.integers(1, 100), st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_what_is_shown_is_short_and_printable(text: str, limit: int, lines: bool) -> None:
     shown = display(text, limit, lines=lines)
     assert len(shown) <= limit
@@ -194,7 +194,7 @@ FIELDS = ["id", "name", "description", "version", "inputs", "args", "outputs", "
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), VALUES))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_values_of_the_known_fields_give_an_entry(values: dict[str, Any]) -> None:
     found = entry(json.dumps(values), b"w.json")
     json.dumps(found.to_json(), allow_nan=False).encode()

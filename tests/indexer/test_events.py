@@ -55,7 +55,7 @@ DOCUMENTS = st.recursive(
 
 
 @given(DOCUMENTS, st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_both_yaml_parsers_give_the_same_events(value: Any, flow: bool) -> None:
     text = yaml.safe_dump(value, default_flow_style=flow)
     assert events_of(open_parser(text, format="yaml")) == events_of(pure_yaml_parser(text))

@@ -128,4 +128,4 @@ class Root(RuleBasedStateMachine):
 
 
 TestRoot = Root.TestCase
-TestRoot.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestRoot.settings = settings(max_examples=25, stateful_step_count=20)

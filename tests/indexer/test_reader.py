@@ -123,7 +123,7 @@ def test_a_file_of_the_kernel_that_says_it_has_no_bytes_is_unstable() -> None:
 
 @needs_proc
 @given(st.binary(max_size=40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_path_raises_anything_but_a_refusal(path: bytes) -> None:
     with pytest.raises(WorkflowError):
         read_file(Path("/proc/self/fdinfo"), b"x" + path)

@@ -59,7 +59,7 @@ FIRST = [
 """What may come before a request and decides nothing."""
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     opening=st.sampled_from(OPENINGS),
     before=st.lists(st.sampled_from(FIRST), max_size=3),

@@ -32,7 +32,7 @@ steps:
 IDS = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(first=IDS, second=IDS)
 def test_tool_names_are_short_plain_and_each_of_one_workflow(first: str, second: str) -> None:
     for workflow_id in (first, second):

@@ -173,7 +173,7 @@ async def play(script: list[tuple[Any, ...]], sizes: list[int], capacity: int, l
     assert not unseen
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(actions, max_size=25),
     st.lists(st.integers(1, 200), min_size=1, max_size=4),
@@ -207,7 +207,7 @@ async def feed(data: bytes, sizes: list[int]) -> None:
         assert await run in {"eof", "error"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.one_of(
         st.binary(max_size=200),

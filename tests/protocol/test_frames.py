@@ -44,7 +44,7 @@ def decoded(data: bytes, sizes: list[int], framing: str = "auto") -> list[bytes 
     return found + decoder.finish()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     streams,
     st.lists(st.integers(1, 9)),
@@ -56,7 +56,7 @@ def test_any_chunking_gives_the_same_messages(data: bytes, sizes: list[int], fra
     assert decoded(data, [1] * len(data), framing) == whole
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.text().map(lambda text: repr(text).encode()), min_size=1),
     st.sampled_from(["newline", "content-length"]),

@@ -86,7 +86,7 @@ def test_results_carry_the_ids_and_the_time() -> None:
     assert correlation_from(meta) == Correlation("r", "c", "e")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.dictionaries(
         st.sampled_from(["request_id", "correlation_id", "actor", "stream", "tenant", "v"]),

@@ -49,7 +49,7 @@ def test_a_secret_is_found_as_programs_print_it(shown: str) -> None:
             assert trace not in scrubbed
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(secrets, st.binary(max_size=7), st.binary(max_size=7))
 def test_a_secret_within_base64_is_found_at_any_offset(
     secret: str, before: bytes, after: bytes
@@ -62,7 +62,7 @@ def test_a_secret_within_base64_is_found_at_any_offset(
         assert MARK in Scrubber([secret]).scrub_text(text)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(secrets, min_size=1, max_size=3),
     st.recursive(
@@ -81,7 +81,7 @@ def test_no_string_and_no_key_of_a_value_holds_a_secret(
             assert json.dumps(known, ensure_ascii=False)[1:-1] not in scrubbed
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.text("ab", min_size=8, max_size=12).map(str.encode), min_size=1, max_size=4),
     st.lists(st.text("abc", max_size=30).map(str.encode), max_size=6),
@@ -203,7 +203,7 @@ def test_keys_that_name_secrets_hide_their_text() -> None:
     }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters(codec=None)))
 def test_what_is_shown_has_no_control_bidi_or_surrogate_character(text: str) -> None:
     shown = escape_controls(text)

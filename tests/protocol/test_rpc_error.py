@@ -62,7 +62,7 @@ def test_an_error_of_another_kind_keeps_what_was_said() -> None:
     assert len(back.message) == 2000
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(values)
 def test_any_error_object_becomes_a_documented_error(error: object) -> None:
     assert from_rpc_error(error).code in CODES

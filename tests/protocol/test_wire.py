@@ -25,7 +25,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(json_values)
 def test_what_is_written_is_read_again(value: Any) -> None:
     text = dumps(value)
@@ -34,7 +34,7 @@ def test_what_is_written_is_read_again(value: Any) -> None:
     text.decode()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary() | st.text().map(str.encode))
 def test_any_bytes_give_a_value_or_a_protocol_error(data: bytes) -> None:
     try:
@@ -145,7 +145,7 @@ def test_the_id_of_an_unreadable_message_is_found(head: bytes, tail: bytes, expe
     assert peek(head, tail) == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.one_of(
         st.binary(),
@@ -160,7 +160,7 @@ def test_any_bytes_can_be_peeked_at(head: bytes, tail: bytes) -> None:
     assert found.id is None or is_request_id(found.id)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(-(2**63), 2**64 - 1) | st.text(max_size=100),
     st.dictionaries(st.text(max_size=5), json_values, max_size=2),

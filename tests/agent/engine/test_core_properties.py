@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fleetprompt_agent.engine.core.state import StepState
 
 seeds = st.integers(0, 2**32)
-several = settings(max_examples=150, deadline=None)
+several = settings(max_examples=150)
 
 
 def simulation(seed: int, odds: Odds | None = None) -> Simulation:

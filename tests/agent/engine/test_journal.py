@@ -273,7 +273,7 @@ rubbish = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 40), st.integers(0, 2**16), st.sampled_from(COLUMNS), rubbish)
 def test_any_damage_to_a_row_is_told_or_harmless(
     seed: int, place: int, column: str, value: Any
@@ -283,7 +283,7 @@ def test_any_damage_to_a_row_is_told_or_harmless(
     _read(rows)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 40), st.data())
 def test_any_damage_within_an_event_is_told_or_harmless(seed: int, data: st.DataObject) -> None:
     rows = [list(to_row(event)) for event in simulated(seed)]
@@ -299,7 +299,7 @@ def test_any_damage_within_an_event_is_told_or_harmless(seed: int, data: st.Data
     _read(rows)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 40), st.integers(0, 2**16), st.sampled_from(["drop", "double", "swap"]))
 def test_a_row_that_is_missing_or_in_the_wrong_place_is_told_or_harmless(
     seed: int, place: int, how: str

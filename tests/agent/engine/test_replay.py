@@ -113,7 +113,7 @@ async def lived(drawn: Plan, random: Random) -> list[Event]:
     return now.journal.load("run")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32))
 def test_every_run_follows_from_itself(seed: int) -> None:
     random = Random(seed)
@@ -126,7 +126,7 @@ def test_every_run_follows_from_itself(seed: int) -> None:
     assert (replay.state.ended, replay.state.seq) == (state.ended, state.seq)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32))
 def test_a_run_rehearsed_under_its_own_plan_is_the_same_run(seed: int) -> None:
     """If it went by itself: nothing was stopped in the middle, and no outcome is unknown."""

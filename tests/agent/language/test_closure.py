@@ -141,7 +141,7 @@ def written(node: object, order: Random, indent: int) -> Iterator[str]:
                 yield f"{pad}- {json.dumps(item)}"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.randoms(use_true_random=False))
 def test_the_digest_ignores_the_order_of_keys_and_comments(order: Random) -> None:
     text = "\n".join(written(DOCUMENT, order, 0)) + "\n"

@@ -126,14 +126,14 @@ def test_the_first_word_stands_where_it_stands() -> None:
     assert first_word(" ") == ("", 1, 1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.text(max_size=8), max_size=5))
 def test_what_a_shell_would_quote_comes_through_as_it_is(argv: list[str]) -> None:
     text = shlex.join(word.replace("${{", "") for word in argv)
     assert rendered(text) == [word.replace("${{", "") for word in argv]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(alphabet="ab =:'\"\\${}|&;<>`(1[],\n", max_size=30), st.booleans())
 def test_any_text_is_split_or_refused_with_a_place(text: str, assignments: bool) -> None:
     caught: CommandError | ExpressionError | None = None

@@ -123,7 +123,7 @@ def test_a_thousand_steps_in_one_cycle_are_searched_without_recursion(load: Load
     assert [one.code for one in compiled.diagnostics] == ["needs.cycle"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(1, 12).flatmap(
         lambda n: st.lists(st.sets(st.integers(0, 11)), min_size=n, max_size=n)

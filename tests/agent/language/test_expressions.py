@@ -249,7 +249,7 @@ r'z' 0x1 .size() .map(x, x) .all(y, y) has( default( size( string( `q-r` // \ é
 FRAGMENTS = st.sampled_from([*PIECES.split(), "\n", "\x00"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=60) | st.lists(FRAGMENTS, max_size=25).map(" ".join), JSON, JSON)
 def test_any_text_is_an_expression_or_an_expression_error(
     source: str, a: object, b: object
@@ -262,7 +262,7 @@ def test_any_text_is_an_expression_or_an_expression_error(
     assert caught is None or 0 <= caught.start <= caught.end <= len(source) + 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(JSON)
 def test_equality_is_total_and_reflexive_but_for_nan(value: object) -> None:
     result = parse_expression("a == a").evaluate({"a": value})

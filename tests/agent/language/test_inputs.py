@@ -82,7 +82,7 @@ def test_problems_say_where_and_are_bounded() -> None:
     assert len(schema_problems({"const": 1}, "x" * 10_000)[0]) <= 300
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.recursive(
         st.none()

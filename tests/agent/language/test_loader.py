@@ -367,7 +367,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_mutated_workflows_give_findings_and_never_an_exception(
     every_field: frozenset[str], data: st.DataObject

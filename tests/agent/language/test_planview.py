@@ -161,7 +161,7 @@ HOSTILE = st.text(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(HOSTILE)
 def test_hostile_names_stay_inside_their_labels(name: str) -> None:
     document = {"steps": [{"id": "a", "name": name, "command": "flow noop"}]}

@@ -139,7 +139,7 @@ def test_a_text_made_of_parts_is_bounded() -> None:
     assert caught.value.kind == "limit"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(alphabet="$ {}a.b[0]'\"\\x\n", max_size=24) | st.text(max_size=12))
 def test_every_text_has_a_template_that_gives_it_back(text: str) -> None:
     template = parse_template(literal_template(text))
@@ -147,7 +147,7 @@ def test_every_text_has_a_template_that_gives_it_back(text: str) -> None:
     assert template.render({}) == text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(alphabet="$${{}} a.b[0]'\"\\x\n", max_size=24))
 def test_any_text_is_a_template_or_an_error_with_a_place(text: str) -> None:
     caught: ExpressionError | None = None

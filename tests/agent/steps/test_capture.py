@@ -30,7 +30,7 @@ def _capture(chunks: list[bytes], max_bytes: int) -> tuple[Capture, str]:
     return asyncio.run(main()), "".join(shown)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     chunks=st.lists(
         st.one_of(st.binary(max_size=30), st.text(max_size=10).map(lambda text: text.encode())),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetprompt_agent.steps import orders
@@ -82,7 +82,6 @@ def test_orders_that_arrive_together_are_read_one_by_one() -> None:
     assert graces == [0.5, 2]
 
 
-@settings(deadline=None)
 @given(cut=st.integers(0, 30))
 def test_the_end_of_the_stream_is_the_end_wherever_it_comes(cut: int) -> None:
     whole = orders.Spawn(b"/bin/true", [b"true"], [b"A=1"], 2).encode()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetprompt_agent.steps.reading import MAX_SCHEMA_ERRORS, check_output, parse_output
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_value_or_an_error(data: bytes) -> None:
     value, error = parse_output(data)

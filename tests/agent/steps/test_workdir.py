@@ -118,7 +118,7 @@ def test_a_steps_directory_is_relative_to_the_runs(
     assert relative_directory(run, step) == together
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     relative=st.lists(
         st.sampled_from(["a", "b", "..", ".", "", "out", "up", "inward", "absolute", "loop"]),
