@@ -66,10 +66,7 @@ def _parse(argv: list[str]) -> Any:
         help="the runs of this process may have side effects without asking first",
     )
     parser.add_argument("--protocol", choices=("auto", "router", "mcp", "plain"), default="auto")
-    framing = os.environ.get(FRAMING_NAME, "auto")
-    parser.add_argument(
-        "--framing", choices=_FRAMINGS, default=framing if framing in _FRAMINGS else "auto"
-    )
+    parser.add_argument("--framing", choices=_FRAMINGS, help=f"default: {FRAMING_NAME}, or auto")
     parser.add_argument(
         "--auto-resume", action="store_true", help="continue interrupted runs at the start"
     )
@@ -94,7 +91,12 @@ def _parse(argv: list[str]) -> Any:
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info"
     )
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.framing is None:
+        options.framing = os.environ.get(FRAMING_NAME) or "auto"
+        if options.framing not in _FRAMINGS:
+            parser.error(f"{FRAMING_NAME} must be one of {', '.join(_FRAMINGS)}")
+    return options
 
 
 def _find_root(given: Path | None) -> Path:

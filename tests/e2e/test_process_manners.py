@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fleetprompt_testing.survivors import survivors
+from fleetprompt_testing.workspace import AgentEndedError
 
 if TYPE_CHECKING:
     from fleetprompt_testing.workspace import AgentProcess, Workspace
@@ -200,6 +201,21 @@ def test_an_agent_that_cannot_start_says_why_in_a_sentence(arguments: list[str])
     assert done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_a_framing_that_does_not_exist_is_refused_wherever_it_is_asked_for(
+    workspace: Workspace,
+) -> None:
+    for agent in (
+        workspace.agent("--framing", "xml"),
+        workspace.agent(env={"FLEETPROMPT_FRAMING": "xml"}),
+    ):
+        with pytest.raises(AgentEndedError):
+            agent.read()
+        assert agent.process.returncode == 2
+    # What the command line says is not asked of the environment.
+    agent = workspace.agent("--framing", "newline", env={"FLEETPROMPT_FRAMING": "xml"})
+    assert agent.call("fp_list_workflows")["workflows"] == []
 
 
 def test_a_state_directory_that_cannot_be_used_is_no_traceback(workspace: Workspace) -> None:
