@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 def escape_line(text: str) -> str:
     """The text with every control character escaped, line breaks and tabs made spaces."""
+    if text.isprintable():
+        return text  # most of it is: nothing that is escaped counts as printable
     from fleetprompt_protocol.redaction import escape_controls
 
     return escape_controls(" ".join(text.split("\n")).replace("\t", " "))
@@ -19,6 +21,8 @@ def escape_line(text: str) -> str:
 
 def escape_text(text: str) -> str:
     """The text with every control character escaped but its line breaks; tabs are expanded."""
+    if text.isprintable():
+        return text
     from fleetprompt_protocol.redaction import escape_controls
 
     lines = text.replace("\r\n", "\n").split("\n")

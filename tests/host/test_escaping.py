@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetprompt.escaping import escape_line, escape_text, shown
+from fleetprompt_protocol.redaction import escape_controls
 
 
 def test_a_text_keeps_its_lines_and_nothing_else_that_moves_the_cursor() -> None:
@@ -37,3 +38,10 @@ def test_a_value_that_is_shown_has_no_control_characters_anywhere(value: Any) ->
                 check(inner)
 
     check(shown(value))
+
+
+def test_whatever_is_escaped_is_not_printable() -> None:
+    """So that text which is printable as a whole can be passed on as it is."""
+    changed = [chr(code) for code in range(0x110000) if escape_controls(chr(code)) != chr(code)]
+    assert len(changed) > 2_000
+    assert not any(character.isprintable() for character in [*changed, "\n", "\t", "\r"])
