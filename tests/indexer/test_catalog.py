@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -222,7 +223,8 @@ def test_a_catalog_of_the_first_version_is_brought_up_to_date(tmp_path: Path) ->
         assert hits(catalog, "old") == ["old"]
         assert catalog.mark_validated(Path("/srv/shop"), b"a", sha256="abc", is_valid=True)
         assert hits(catalog, status="valid") == ["old"]
-    version = sqlite3.connect(path).execute("PRAGMA user_version").fetchone()
+    with closing(sqlite3.connect(path)) as db:
+        version = db.execute("PRAGMA user_version").fetchone()
     assert version == (len(MIGRATIONS),)
 
 
