@@ -46,9 +46,8 @@ def open_directory(root: Path, relative: str) -> int:
     if relative == ".":
         return base
     try:
-        try:
-            found = open_by_kernel(base, relative)
-        except NotImplementedError:
+        found = open_by_kernel(base, relative)
+        if found is None:
             found = open_walking(base, relative)
     except (OSError, UnicodeEncodeError) as error:
         raise _refusal(relative, _reason(error)) from error
@@ -57,15 +56,14 @@ def open_directory(root: Path, relative: str) -> int:
     return found
 
 
-def open_by_kernel(base: int, relative: str) -> int:
-    """As `openat`, refusing any resolution that leaves `base`.
+def open_by_kernel(base: int, relative: str) -> int | None:
+    """As `openat`, refusing any resolution that leaves `base`; None where the kernel cannot.
 
     Raises:
-        NotImplementedError: this kernel cannot.
         OSError: it does not exist, is no directory, or leaves `base`.
     """
     if sys.platform != "linux":
-        raise NotImplementedError
+        return None
     import ctypes
 
     class OpenHow(ctypes.Structure):
@@ -89,7 +87,7 @@ def open_by_kernel(base: int, relative: str) -> int:
         return int(fd)
     number = ctypes.get_errno()
     if number in (errno.ENOSYS, errno.EPERM):  # an older kernel, or a filter that forbids the call
-        raise NotImplementedError
+        return None
     raise OSError(number, os.strerror(number))
 
 
