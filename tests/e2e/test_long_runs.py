@@ -44,6 +44,11 @@ def size(value: Any) -> int:
     return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
 
 
+def depth(value: Any) -> int:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max((depth(part) for part in parts), default=-1)
+
+
 def whole(agent: AgentProcess, run_id: str, channel: str) -> Any:
     """The field of the run's result, page after page."""
     given = {"run_id": run_id, "channel": channel, "limit": 300_000}
@@ -117,6 +122,34 @@ def test_a_gate_of_many_items_can_be_decided(workspace: Workspace) -> None:
     assert "token" not in full
     denied = agent.call("fp_resume_run", {"token": gate["token"], "approve": False})
     assert denied["status"] == "canceled"
+
+
+@pytest.mark.parametrize("levels", [40, 55, 62, 64])
+def test_a_run_is_told_however_deep_its_outputs_are_nested(
+    workspace: Workspace, levels: int
+) -> None:
+    text = "[" * levels + "]" * levels
+    workspace.write(
+        "w.yaml",
+        "inputs: {text: {type: string, required: true}}\n"
+        "steps:\n"
+        "  - {id: deep, command: cli cat, stdin: $inputs.text, output: json}\n"
+        "  - {id: wrapped, tool: flow:set, with: {a: {b: {c: $deep.json}}}}\n"
+        "  - {id: go, approval: {preview: $wrapped.json}}\n"
+        "outputs: {all: $wrapped.json}\n",
+    )
+    agent = workspace.trusted()
+    call = {"workflow": "w", "inputs": {"text": text}, "meta": {"stream": True}}
+    asked = agent.answer(agent.send("fp_run_workflow", call))["result"]
+    given = {"token": asked["gates"][0]["token"], "approve": True}
+    result = agent.call("fp_resume_run", given)
+    assert result["status"] == "succeeded"
+    deep = json.loads(text)
+    assert whole(agent, result["run_id"], "outputs") == {"all": {"a": {"b": {"c": deep}}}}
+    assert agent.call("fp_get_timeline", {"run_id": result["run_id"]})["events"]
+    assert ("left_out" in result) == (levels > 40)
+    for message in (asked, result):
+        assert depth(message) < 60
 
 
 def test_a_playbook_says_what_it_left_out(workspace: Workspace) -> None:

@@ -23,61 +23,104 @@ GATE_BYTES = 64 * 1024
 FIELD_BYTES = 16 * 1024
 """Of one field of an event in a timeline."""
 
+MOST_LEVELS = 48
+"""Of nesting in one field: a message has 64 at the most, of which its envelope takes some."""
+_OUTPUTS = ("outputs", "output")
+
 _AT_EASE = ("succeeded", "skipped", "pending")
 """Statuses of steps that need nobody's attention."""
 
 
 def fit_run(result: dict[str, Json], limit: int = RESULT_BYTES) -> dict[str, Json]:
-    """The result of a run in about `limit` bytes; the given one when it is no longer.
+    """The result of a run in about `limit` bytes; the given one when it fits as it is.
 
-    The steps go first: those that are neither at ease nor the whole of a loop's items stay longest.
-    Then outputs go, the largest first, and at last the items that gates list.
+    Outputs that are nested too deep for a message go in any case. If it is too long, the steps go
+    first: those that are neither at ease nor the whole of a loop's items stay longest. Then outputs
+    go, the largest first, and at last the items that gates list.
     """
-    left = len(dumps(result)) - limit
-    if left <= 0:
-        return result
     fitted = dict(result)
     left_out: dict[str, int] = {}
-    size = len(dumps(result["steps"]))
-    fitted["steps"] = _most_telling(result["steps"], max(size - left, limit // 2))
-    if len(fitted["steps"]) < len(result["steps"]):
-        left_out["steps"] = size
-        left -= size - len(dumps(fitted["steps"]))
-    sizes = {name: len(dumps(result[name])) for name in ("outputs", "output")}
-    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
-        if left > 0 and result[name] is not None:
-            fitted[name], left_out[name] = None, sizes[name]
-            left -= sizes[name]
-    if left > 0 and result["gates"]:
-        size = len(dumps(result["gates"]))
-        share = max(size - left, limit // 2) // len(result["gates"])
-        fitted["gates"] = [fit_gate(gate, share) for gate in result["gates"]]
-        if fitted["gates"] != result["gates"]:
-            left_out["gates"] = size
+    for name in _OUTPUTS:
+        if is_deep(result[name]):
+            fitted[name], left_out[name] = None, len(dumps(result[name]))
+    if any(is_deep(gate) for gate in result["gates"]):
+        fitted["gates"] = [_shallow(gate) for gate in result["gates"]]
+    left = len(dumps(fitted)) - limit
+    if left > 0:
+        size = len(dumps(result["steps"]))
+        fitted["steps"] = _most_telling(result["steps"], max(size - left, limit // 2))
+        if len(fitted["steps"]) < len(result["steps"]):
+            left_out["steps"] = size
+            left -= size - len(dumps(fitted["steps"]))
+        sizes = {name: len(dumps(fitted[name])) for name in _OUTPUTS}
+        for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            if left > 0 and fitted[name] is not None:
+                fitted[name], left_out[name] = None, sizes[name]
+                left -= sizes[name]
+        if left > 0 and fitted["gates"]:
+            size = len(dumps(fitted["gates"]))
+            share = max(size - left, limit // 2) // len(fitted["gates"])
+            cut = [fit_gate(gate, share) for gate in fitted["gates"]]
+            if cut != fitted["gates"]:
+                fitted["gates"], left_out["gates"] = cut, size
     if left_out:
-        fitted["left_out"] = left_out
+        # What was left out before, for a larger limit, has its whole size there.
+        fitted["left_out"] = {**left_out, **result.get("left_out", {})}
+    elif fitted["gates"] is result["gates"] and left <= 0:
+        return result
     return fitted
 
 
 def fit_gate(gate: dict[str, Json], limit: int = GATE_BYTES) -> dict[str, Json]:
-    """The gate with as many of its first items as fit into `limit` bytes with the rest of it."""
+    """The gate with as many of its first items as fit into `limit` bytes with the rest of it.
+
+    What is nested too deep for a message stands there as JSON text.
+    """
+    if is_deep(gate):
+        gate = _shallow(gate)
     size = len(dumps(gate))
     if size <= limit or not isinstance(gate["items"], list):
         return gate
     whole = len(dumps(gate["items"]))
     items = _first(gate["items"], limit - (size - whole))
-    return {**gate, "items": items, "left_out": {"items": whole}}
+    return {**gate, "items": items, "left_out": gate.get("left_out", {"items": whole})}
 
 
 def fit_entry(entry: dict[str, Json]) -> tuple[dict[str, Json], int]:
-    """An event of a timeline without the long fields of its data, and its size in bytes."""
+    """An event of a timeline without the long and the deep fields of its data, and its size."""
     size = len(dumps(entry))
-    if size <= FIELD_BYTES:
+    has_deep = is_deep(entry["data"])
+    if size <= FIELD_BYTES and not has_deep:
         return entry, size
-    sizes = {name: len(dumps(value)) for name, value in entry["data"].items()}
-    left_out = {name: length for name, length in sizes.items() if length > FIELD_BYTES}
-    data = {name: value for name, value in entry["data"].items() if name not in left_out}
+    data: dict[str, Json] = {}
+    left_out: dict[str, int] = {}
+    for name, value in entry["data"].items():
+        length = len(dumps(value))
+        if length > FIELD_BYTES or (has_deep and is_deep(value)):
+            left_out[name] = length
+        else:
+            data[name] = value
     return {**entry, "data": data, "left_out": left_out}, size - sum(left_out.values())
+
+
+def is_deep(value: Json, levels: int = MOST_LEVELS) -> bool:
+    """Whether a value of a result has more levels than a message has room for."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list):
+        return False
+    return levels == 0 or any(is_deep(part, levels - 1) for part in value)
+
+
+def _shallow(value: Json, levels: int = MOST_LEVELS) -> Json:
+    """The value with what is nested deeper as JSON text."""
+    if not isinstance(value, dict | list):
+        return value
+    if levels == 0:
+        return dumps(value).decode()
+    if isinstance(value, list):
+        return [_shallow(part, levels - 1) for part in value]
+    return {name: _shallow(part, levels - 1) for name, part in value.items()}
 
 
 def _most_telling(steps: list[dict[str, Json]], limit: int) -> list[dict[str, Json]]:

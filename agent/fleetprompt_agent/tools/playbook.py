@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fleetprompt_agent.engine import tokens
 from fleetprompt_agent.engine.core import rendering
 from fleetprompt_agent.engine.custody import NewRun
-from fleetprompt_agent.engine.fitting import RESULT_BYTES, fit_gate
+from fleetprompt_agent.engine.fitting import RESULT_BYTES, fit_gate, is_deep
 from fleetprompt_agent.engine.requests import DECISIONS, Decide
 from fleetprompt_agent.tools.run_calls import (
     asker_of,
@@ -250,9 +250,9 @@ def _error(
 
 
 def _fitted(envelope: dict[str, Json]) -> dict[str, Json]:
-    """The envelope, without an output that is too long for an answer."""
+    """The envelope, without an output that is too long for an answer, or nested too deep."""
     size = len(dumps(envelope["output"]))
-    if size <= RESULT_BYTES:
+    if size <= RESULT_BYTES and not is_deep(envelope["output"]):
         return envelope
     return {**envelope, "output": [], "left_out": {"output": size}}
 

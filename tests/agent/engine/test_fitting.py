@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetprompt_agent.engine.fitting import FIELD_BYTES, fit_entry, fit_gate, fit_run
+from fleetprompt_agent.engine.fitting import FIELD_BYTES, fit_entry, fit_gate, fit_run, is_deep
 from fleetprompt_protocol.wire import dumps
 
 STATUSES = ("succeeded", "skipped", "pending", "failed", "running", "waiting", "unknown")
@@ -90,6 +90,38 @@ def test_a_gate_keeps_all_but_some_of_its_items() -> None:
     assert 5 < len(fitted["items"]) < 10
     assert fitted["left_out"] == {"items": len(dumps(asked["items"]))}
     assert fit_gate(gate("x")) == gate("x")
+
+
+def nested(levels: int) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_what_is_nested_too_deep_for_a_message_is_left_out_or_stands_as_text() -> None:
+    deep = nested(60)
+    fitted = fit_run(result(outputs={"a": deep}, output=nested(40), gates=[gate(preview=deep)]))
+    assert (fitted["outputs"], fitted["output"]) == (None, nested(40))
+    assert fitted["left_out"] == {"outputs": len(dumps({"a": deep}))}
+    (asked,) = fitted["gates"]
+    assert not is_deep(asked)
+    assert fit_run(fitted)["gates"] == [asked]
+    assert dumps(asked["preview"]).count(b"[") == 60
+    assert fit_gate(gate(deep))["items"] != [deep]
+    assert fit_entry({"data": {"a": deep, "b": 1}})[0]["data"] == {"b": 1}
+
+
+def test_what_a_larger_limit_has_left_out_keeps_its_size() -> None:
+    whole = result(outputs={"a": "y" * 9_000}, steps=[step(f"e[{n}]") for n in range(100)])
+    once = fit_run(whole, 8_000)
+    again = fit_run(once, 1_000)
+    assert once["left_out"].items() <= again["left_out"].items()
+    assert again["left_out"]["outputs"] == len(dumps(whole["outputs"]))
+    assert "steps" in again["left_out"]
+    items = ["x" * 100] * 50
+    cut = fit_gate(gate(*items), 1_000)
+    assert fit_gate(cut, 500)["left_out"] == cut["left_out"]
 
 
 def test_an_event_loses_its_long_fields_only() -> None:
