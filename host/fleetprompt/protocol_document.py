@@ -392,9 +392,9 @@ A run's result has at most about 1 MiB, less where the host takes shorter messag
 for it is named under `left_out`, with its size in bytes: first items of loops that need nobody's
 attention (`metrics.steps` counts all steps by status), then `outputs` and `output`, which are null
 then, then items of gates. `fp_get_output` with the `run_id` and a `channel` of that name, and no
-`step_path`, gives each whole as JSON text, a page at a time. Outputs nested deeper than 48 levels are
-left out as well, and such parts of a gate stand there as JSON text. An event of a timeline names long
-fields of its data likewise.
+`step_path`, gives each whole as JSON text, a page at a time. Outputs nested deeper than 48 levels
+are left out as well, and such parts of a gate stand there as JSON text. An event of a timeline
+names long fields of its data likewise.
 """
 
 

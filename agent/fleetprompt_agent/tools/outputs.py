@@ -199,7 +199,8 @@ class RunOutput(ToolOutput):
     left_out: dict[str, int] | None = Field(
         None,
         description="Fields that are null or cut here because the answer would be too long or too "
-        "deep, with their size in bytes; fp_get_output gives each whole, as the channel of its name.",
+        "deep, with their size in bytes; fp_get_output gives each whole, as the channel of its "
+        "name.",
     )
     next: str | None = Field(None, description="What the caller can do now (MCP).")
 
